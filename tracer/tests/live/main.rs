@@ -1,0 +1,2 @@
+//! live tests
+fn main() {}
