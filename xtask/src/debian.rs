@@ -1,0 +1,356 @@
+//! Debian packages of any series, through a private apt.
+//!
+//! The system's apt configuration and lists are read, never written: lists,
+//! cache and sources of our own lie under `target/xtask/apt`. Signatures and
+//! hashes are checked by apt as usual.
+
+mod sources;
+pub(crate) mod version;
+
+use crate::place::Place;
+use crate::{run, say};
+use anyhow::{Context as _, Result, bail};
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Every series that has something we want; `true` for those of the security archive.
+const SUITES: [(&str, bool); 9] = [
+    ("bullseye", false),
+    ("bullseye-security", true),
+    ("bookworm", false),
+    ("bookworm-security", true),
+    ("trixie", false),
+    ("trixie-security", true),
+    ("trixie-backports", false),
+    ("forky", false),
+    ("sid", false),
+];
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Packages come and go several times a day; a list older than this may name files that are gone.
+const FRESH: Duration = Duration::from_secs(6 * 3600);
+
+/// One version of a package that some series offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) package: String,
+    pub(crate) version: String,
+}
+
+/// The private apt.
+#[derive(Debug)]
+pub(crate) struct Apt {
+    directory: PathBuf,
+    keyring: RefCell<PathBuf>,
+}
+
+impl Apt {
+    /// Makes the private apt ready: at first use, and after some hours, it fetches the lists.
+    pub(crate) fn open(place: &Place) -> Result<Self> {
+        for program in ["apt-get", "apt-cache", "dpkg-deb"] {
+            if !run::exists(program) {
+                bail!("this needs Debian's {program}, which is not here");
+            }
+        }
+        let apt = Self {
+            directory: place.cache.join("apt"),
+            keyring: RefCell::new(KEYRING.into()),
+        };
+        for directory in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(apt.directory.join(directory))?;
+        }
+        fs::write(apt.directory.join("status"), "")?;
+        if !apt.is_fresh() {
+            apt.update()?;
+        }
+        Ok(apt)
+    }
+
+    /// All names of packages that start with `prefix`.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let text = run::capture(self.cache().args(["pkgnames", prefix]))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Every version on offer of every one of `packages`.
+    pub(crate) fn versions<S: AsRef<OsStr>>(&self, packages: &[S]) -> Result<Vec<Listed>> {
+        let text = run::capture(self.cache().arg("madison").args(packages))?;
+        Ok(parse_madison(&text))
+    }
+
+    /// What that version of a package depends on: for each dependency its alternatives.
+    pub(crate) fn depends(&self, listed: &Listed) -> Result<Vec<Vec<String>>> {
+        let text = run::capture(
+            self.cache()
+                .args(["--no-all-versions", "show", &spec(listed)]),
+        )?;
+        Ok(parse_depends(&text))
+    }
+
+    /// Downloads that version of a package into an own directory and returns the file.
+    pub(crate) fn download(&self, listed: &Listed) -> Result<PathBuf> {
+        let directory = self.directory.join("download").join(&listed.package);
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        fs::create_dir_all(&directory)?;
+        run::capture(
+            self.apt("apt-get")
+                .args(["-qq", "download", &spec(listed)])
+                .current_dir(&directory),
+        )?;
+        fs::read_dir(&directory)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.extension() == Some(OsStr::new("deb")))
+            .with_context(|| format!("apt-get download left no package of {}", listed.package))
+    }
+
+    /// Fetches the lists, series by series: one that is gone must not take the others with it.
+    fn update(&self) -> Result<()> {
+        say::note("fetching Debian's package lists (into target/xtask/apt)");
+        let archives = archives()?;
+        let mut usable = Vec::new();
+        for (suite, is_security) in SUITES {
+            let uri = if is_security {
+                archives.1.as_ref()
+            } else {
+                Some(&archives.0)
+            };
+            let Some(uri) = uri else {
+                say::note(&format!(
+                    "no security archive in this machine's apt sources: {suite} left out"
+                ));
+                continue;
+            };
+            match self.update_one(uri, suite) {
+                Ok(line) => usable.push(line),
+                Err(error) => say::note(&format!("{suite} left out: {error:#}")),
+            }
+        }
+        if usable.is_empty() {
+            bail!("no Debian series could be listed");
+        }
+        fs::write(self.list(), usable.join("\n") + "\n")?;
+        Ok(())
+    }
+
+    /// Fetches one series and returns its line for the sources.
+    fn update_one(&self, uri: &str, suite: &str) -> Result<String> {
+        let attempt = || -> Result<String> {
+            let line = format!(
+                "deb [signed-by={}] {uri} {suite} main",
+                self.keyring.borrow().display()
+            );
+            let list = self.directory.join("one.list");
+            fs::write(&list, format!("{line}\n"))?;
+            let mut command = self.apt_with("apt-get", &list);
+            // Without this, apt deletes the lists of the series fetched before.
+            command.args(["-o", "APT::Get::List-Cleanup=false"]);
+            command.args(["-o", "APT::Update::Error-Mode=any", "-qq", "update"]);
+            run::capture(&mut command)?;
+            Ok(line)
+        };
+        attempt().or_else(|error| {
+            if !format!("{error:#}").contains("NO_PUBKEY") || !self.take_newer_keyring()? {
+                return Err(error);
+            }
+            attempt()
+        })
+    }
+
+    /// A newer series may be signed by a key that this machine does not know yet: the newest
+    /// keyring from the series that were verified so far brings it. Says whether that helped.
+    fn take_newer_keyring(&self) -> Result<bool> {
+        let keyring = self.directory.join("keyring");
+        let file = keyring.join(KEYRING.trim_start_matches('/'));
+        if keyring.exists() {
+            return Ok(false);
+        }
+        let listed = self.versions(&["debian-archive-keyring"])?;
+        let Some(newest) = newest(&listed) else {
+            return Ok(false);
+        };
+        say::note("taking a newer debian-archive-keyring from a series that was verified");
+        unpack(&self.download(newest)?, &keyring, &["./usr/share/keyrings"])?;
+        *self.keyring.borrow_mut() = file;
+        Ok(true)
+    }
+
+    fn is_fresh(&self) -> bool {
+        fs::metadata(self.list())
+            .and_then(|meta| meta.modified())
+            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age < FRESH))
+    }
+
+    fn list(&self) -> PathBuf {
+        self.directory.join("all.list")
+    }
+
+    fn cache(&self) -> Command {
+        self.apt("apt-cache")
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        self.apt_with(program, &self.list())
+    }
+
+    fn apt_with(&self, program: &str, list: &Path) -> Command {
+        let path = |name: &str| self.directory.join(name).display().to_string();
+        let mut command = Command::new(program);
+        for option in [
+            format!("Dir::Etc::sourcelist={}", list.display()),
+            "Dir::Etc::sourceparts=-".to_owned(),
+            format!("Dir::State::Lists={}", path("lists")),
+            format!("Dir::State::status={}", path("status")),
+            format!("Dir::Cache={}", path("cache")),
+            "APT::Architecture=amd64".to_owned(),
+            "APT::Architectures=amd64".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::Retries=2".to_owned(),
+            // Root may own the checkout, where apt's own user cannot write.
+            "APT::Sandbox::User=root".to_owned(),
+        ] {
+            command.args(["-o", &option]);
+        }
+        command.env("LC_ALL", "C");
+        command
+    }
+}
+
+/// The newest of several versions.
+pub(crate) fn newest(listed: &[Listed]) -> Option<&Listed> {
+    listed
+        .iter()
+        .max_by(|a, b| version::compare(&a.version, &b.version))
+}
+
+/// Takes `members` (as they are written inside the package) out of a package into `directory`.
+pub(crate) fn unpack(deb: &Path, directory: &Path, members: &[&str]) -> Result<()> {
+    fs::create_dir_all(directory)?;
+    let mut contents = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .context("cannot run dpkg-deb")?;
+    let tar = contents.stdout.take().context("dpkg-deb has no stdout")?;
+    let status = Command::new("tar")
+        .args(["-x", "--wildcards", "-C"])
+        .arg(directory)
+        .args(members)
+        .stdin(tar)
+        .status()
+        .context("cannot run tar")?;
+    let contents = contents.wait()?;
+    if !status.success() || !contents.success() {
+        bail!("{} could not be unpacked", deb.display());
+    }
+    Ok(())
+}
+
+/// Where this machine gets Debian from: the archive, and its security updates.
+fn archives() -> Result<(String, Option<String>)> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .unwrap_or_default()
+        .trim_matches('"');
+    let is_debian = release
+        .lines()
+        .any(|line| line.trim_end() == "ID=debian" || line.trim_end() == "ID=\"debian\"");
+    let mut found = Vec::new();
+    if let Ok(text) = fs::read_to_string("/etc/apt/sources.list") {
+        found.extend(sources::parse_list(&text));
+    }
+    let mut files: Vec<PathBuf> = fs::read_dir("/etc/apt/sources.list.d")
+        .map(|entries| entries.filter_map(|e| e.ok().map(|e| e.path())).collect())
+        .unwrap_or_default();
+    files.sort();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        match file.extension().and_then(OsStr::to_str) {
+            Some("list") => found.extend(sources::parse_list(&text)),
+            Some("sources") => found.extend(sources::parse_stanzas(&text)),
+            _ => {}
+        }
+    }
+    match sources::archives(&found, codename) {
+        (Some(archive), security) if is_debian => Ok((archive, security)),
+        _ => bail!("this needs a Debian machine whose apt sources name the archive it came from"),
+    }
+}
+
+fn spec(listed: &Listed) -> String {
+    format!("{}={}", listed.package, listed.version)
+}
+
+/// `package | version | where` lines.
+fn parse_madison(text: &str) -> Vec<Listed> {
+    let mut listed: Vec<Listed> = Vec::new();
+    for line in text.lines() {
+        let mut fields = line.split('|').map(str::trim);
+        let (Some(package), Some(version)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let one = Listed {
+            package: package.to_owned(),
+            version: version.to_owned(),
+        };
+        if !listed.contains(&one) {
+            listed.push(one);
+        }
+    }
+    listed
+}
+
+fn parse_depends(text: &str) -> Vec<Vec<String>> {
+    text.lines()
+        .find_map(|line| line.strip_prefix("Depends:"))
+        .into_iter()
+        .flat_map(|line| line.split(','))
+        .map(|choice| {
+            choice
+                .split('|')
+                .filter_map(|name| name.split_whitespace().next())
+                .map(str::to_owned)
+                .collect()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_versions_are_listed_side_by_side() {
+        let text = " rust-src | 1.97.1+dfsg1-1 | mirror forky/main amd64 Packages\n \
+            rust-src | 1.97.1+dfsg1-1 | mirror sid/main amd64 Packages\n \
+            rust-src | 1.95.0+dfsg1-2~bpo13+1 | mirror x\n";
+        let listed = parse_madison(text);
+        assert_eq!(listed.len(), 2);
+        assert_eq!(
+            newest(&listed).map(|l| l.version.as_str()),
+            Some("1.97.1+dfsg1-1")
+        );
+    }
+
+    #[test]
+    fn dependencies_keep_their_alternatives() {
+        let text =
+            "Package: x\nDepends: dracut | initramfs-tools (>= 0.120), linux-binary-7 (= 7.2-1)\n";
+        assert_eq!(
+            parse_depends(text),
+            [
+                vec!["dracut".to_owned(), "initramfs-tools".to_owned()],
+                vec!["linux-binary-7".to_owned()],
+            ]
+        );
+    }
+}

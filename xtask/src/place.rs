@@ -1,0 +1,34 @@
+//! Where things are: the checkout, and what `xtask` keeps under `target/`.
+
+use anyhow::{Context as _, Result};
+use std::path::{Path, PathBuf};
+
+/// The paths every command starts from.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The workspace.
+    pub(crate) root: PathBuf,
+    /// Downloads and builds of our own, safe to delete.
+    pub(crate) cache: PathBuf,
+}
+
+impl Place {
+    /// Finds the workspace from the current directory upwards, so that a
+    /// checkout that was moved after `xtask` was built still works.
+    pub(crate) fn find() -> Result<Self> {
+        let here = std::env::current_dir().context("cannot tell the current directory")?;
+        let root = here
+            .ancestors()
+            .find(|dir| dir.join("tracer-ebpf/Cargo.toml").is_file())
+            .with_context(|| format!("{} is not inside tracer's checkout", here.display()))?;
+        Ok(Self::at(root))
+    }
+
+    /// The paths of the workspace at `root`.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            cache: root.join("target/xtask"),
+        }
+    }
+}
