@@ -1,2 +1,18 @@
+//! The contract between tracer's eBPF programs and its user space.
+//!
+//! Everything here crosses the kernel boundary as plain bytes: `repr(C)`,
+//! fixed-width integers, explicit padding, and const assertions on size,
+//! alignment and offsets, so that both sides are built from one truth.
+//!
+//! * [`event`]: one failure, as written to the ring buffer
+//! * [`count`]: the exact counters
+//! * [`config`]: what user space learned about the kernel before loading
 #![no_std]
-//! x
+
+pub mod config;
+pub mod count;
+pub mod event;
+
+pub use config::{ABSENT, Config};
+pub use count::{CountKey, slot};
+pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};

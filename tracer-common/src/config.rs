@@ -1,0 +1,118 @@
+//! What user space learned from the running kernel's BTF before loading.
+//!
+//! The eBPF side sees these as constants (`.rodata`, frozen before load), so a
+//! field that is [`ABSENT`] costs nothing: the verifier removes the branch.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An offset that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Declares [`Config`] and the list of its fields with the kernel names they
+/// stand for, so that user space fills it by walking one table.
+macro_rules! config {
+    ($($(#[$doc:meta])* $field:ident),+ $(,)?) => {
+        /// Byte offsets (or [`ABSENT`]) and switches; all `u32`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct Config { $($(#[$doc])* pub $field: u32),+ }
+
+        impl Config {
+            /// Nothing known.
+            pub const EMPTY: Self = Self { $($field: ABSENT),+ };
+        }
+    };
+}
+
+config! {
+    /// `sock_common.skc_daddr`
+    sk_daddr,
+    /// `sock_common.skc_rcv_saddr`
+    sk_rcv_saddr,
+    /// `sock_common.skc_hash`
+    sk_hash,
+    /// `sock_common.skc_dport`
+    sk_dport,
+    /// `sock_common.skc_num`
+    sk_num,
+    /// `sock_common.skc_family`
+    sk_family,
+    /// `sock_common.skc_state`
+    sk_state,
+    /// `sock_common.skc_net.net`
+    sk_net,
+    /// `sock_common.skc_v6_daddr`
+    sk_v6_daddr,
+    /// `sock_common.skc_v6_rcv_saddr`
+    sk_v6_rcv_saddr,
+    /// `sock_common.skc_listener` (of a request socket)
+    sk_listener,
+    /// `sock.sk_protocol` (u16 since 5.6)
+    sk_protocol,
+    /// `sock.sk_ack_backlog`
+    sk_ack_backlog,
+    /// `sock.sk_max_ack_backlog`
+    sk_max_ack_backlog,
+    /// `sock.sk_socket`
+    sk_socket,
+    /// `inet_connection_sock.icsk_accept_queue.qlen`
+    icsk_qlen,
+    /// `inet_connection_sock.icsk_accept_queue.rskq_defer_accept`
+    icsk_defer_accept,
+    /// `tcp_sock.rx_opt.ts_recent_stamp`
+    tp_ts_recent_stamp,
+    /// `tcp_request_sock.snt_isn`
+    treq_snt_isn,
+    /// `socket.sk`
+    socket_sk,
+    /// `socket.state`
+    socket_state,
+    /// `socket.file`
+    socket_file,
+    /// `socket_alloc.vfs_inode.i_ino`, from the start of the `socket` inside
+    socket_ino,
+    /// `net.ns.inum`
+    net_inum,
+    /// `net.ipv4.sysctl_tcp_syncookies` (u8)
+    net_syncookies,
+    /// `net.ipv4.sysctl_tcp_abort_on_overflow` (u8)
+    net_abort_on_overflow,
+    /// `net.ipv4.sysctl_max_syn_backlog`
+    net_max_syn_backlog,
+    /// `sk_buff.head`
+    skb_head,
+    /// `sk_buff.network_header` (u16)
+    skb_network_header,
+    /// `sk_buff.transport_header` (u16)
+    skb_transport_header,
+    /// `task_struct.group_leader`
+    task_leader,
+    /// `task_struct.start_boottime`
+    task_start,
+    /// `task_struct.comm`
+    task_comm,
+    /// `task_struct.flags`
+    task_flags,
+    /// `task_struct.files`
+    task_files,
+    /// `files_struct.fdt`
+    files_fdt,
+    /// `fdtable.max_fds`
+    fdt_max_fds,
+    /// `fdtable.fd`
+    fdt_fd,
+    /// `file.private_data`
+    file_private,
+    /// `file.f_inode`
+    file_inode,
+    /// `inode.i_mode` (u16)
+    inode_mode,
+    /// First syscall argument in `pt_regs`
+    regs_arg0,
+    /// Second syscall argument in `pt_regs`
+    regs_arg1,
+    /// 1: `bpf_task_pt_regs` exists, so syscall arguments are read at exit
+    has_task_pt_regs,
+}
+
+const _: () = assert!(core::mem::size_of::<Config>() % 4 == 0);

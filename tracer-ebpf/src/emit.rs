@@ -1,0 +1,139 @@
+//! The only file that counts failures and writes the ring buffer.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_boot_ns};
+use aya_log_ebpf::debug;
+use tracer_common::{Cause, CountKey, Event, Hook, Kind, flag, slot};
+
+use crate::{
+    kernel::{Address, Sock, current_task},
+    listeners,
+    maps::{COUNTS, EVENTS, HEALTH},
+};
+
+/// A failure that has been decided on.
+#[derive(Clone, Copy)]
+pub struct Failure {
+    pub kind: Kind,
+    pub cause: Cause,
+    pub hook: Hook,
+    pub sk: Sock,
+}
+
+/// The two ends, as far as known.
+#[derive(Clone, Copy)]
+pub struct Ends {
+    pub local: Address,
+    pub remote: Option<Address>,
+}
+
+/// The queues of a listener when the decision was taken.
+#[derive(Clone, Copy, Default)]
+pub struct Queues {
+    pub accept_len: u32,
+    pub accept_max: u32,
+    pub request_len: u32,
+    pub max_syn_backlog: u32,
+    pub flags: u8,
+}
+
+/// A call that failed in the process that is running now.
+#[inline(always)]
+pub fn call_failed(ctx: &impl EbpfContext, failure: Failure, errno: u16, ends: Ends) {
+    report(ctx, failure, ends, |event| {
+        event.errno = errno;
+        event.caller = current_task();
+    });
+}
+
+/// A packet that a listener dropped, in the context of whoever happens to run.
+#[inline(always)]
+pub fn packet_dropped(ctx: &impl EbpfContext, failure: Failure, ends: Ends, queues: Queues) {
+    report(ctx, failure, ends, |event| {
+        event.accept_len = queues.accept_len;
+        event.accept_max = queues.accept_max;
+        event.request_len = queues.request_len;
+        event.request_max = queues.accept_max;
+        event.max_syn_backlog = queues.max_syn_backlog;
+        event.flags |= queues.flags;
+        listeners::describe(failure.sk, event);
+    });
+}
+
+/// A SYN about which nothing can be said.
+#[inline(always)]
+pub fn unjudged() {
+    add(slot::UNJUDGED);
+}
+
+#[inline(always)]
+fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnce(&mut Event)) {
+    let netns = failure.sk.net().inum();
+    count(ctx, CountKey::new(netns, failure.kind, failure.cause));
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else { return };
+    // SAFETY: the reservation is Event-sized and 8-aligned; all of it is
+    // initialised here, and zero is a valid Event.
+    let event = unsafe {
+        entry.as_mut_ptr().write_bytes(0, 1);
+        entry.assume_init_mut()
+    };
+    // SAFETY: the helper has no preconditions.
+    event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    event.netns = netns;
+    event.protocol = failure.sk.protocol();
+    event.kind = failure.kind as u8;
+    event.cause = failure.cause as u8;
+    event.hook = failure.hook as u8;
+    event.family = ends.local.family as u8;
+    event.local = ends.local.ip;
+    event.local_port = ends.local.port;
+    if let Some(remote) = ends.remote {
+        event.family = remote.family as u8;
+        event.remote = remote.ip;
+        event.remote_port = remote.port;
+    }
+    let socket = failure.sk.socket();
+    if socket.exists() {
+        event.inode = socket.inode();
+        if !socket.has_file() {
+            event.flags |= flag::KERNEL_SOCKET;
+        }
+    }
+    fill(event);
+    entry.submit(0);
+    add(slot::DESCRIBED);
+}
+
+#[inline(always)]
+fn count(ctx: &impl EbpfContext, key: CountKey) {
+    add(slot::COUNTED);
+    if COUNTS.get_ptr_mut(key).is_none() {
+        // Another CPU may be first; then this fails and the entry is there.
+        let _ = COUNTS.insert(key, 0, BPF_NOEXIST as u64);
+    }
+    match COUNTS.get_ptr_mut(key) {
+        Some(value) => increment(value),
+        None => {
+            add(slot::UNPLACED);
+            debug!(ctx, "COUNTS is full: netns {} counted in the total only", key.netns);
+        }
+    }
+}
+
+#[inline(always)]
+fn add(index: u32) {
+    if let Some(value) = HEALTH.get_ptr_mut(index) {
+        increment(value);
+    }
+}
+
+/// Atomic although the value belongs to one CPU: a program in process context
+/// can be interrupted by a softirq, or preempted by another task, that counts
+/// on the same CPU.
+#[inline(always)]
+fn increment(value: *mut u64) {
+    // SAFETY: a valid, aligned map value. With the result unused this is the
+    // BPF_XADD instruction, which every kernel has.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(value, 1) };
+}

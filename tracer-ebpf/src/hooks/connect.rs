@@ -1,0 +1,225 @@
+//! Why did `connect()` fail with EADDRNOTAVAIL?
+//!
+//! `inet_hash_connect` / `inet6_hash_connect` return what the port search
+//! (`__inet_hash_connect`) returned, with the socket still intact and with the
+//! same two arguments on every kernel from 5.10 to 7.2. `tcp_v4_connect` has no
+//! EADDRNOTAVAIL of its own; `tcp_v6_connect` has one: no source address.
+//! `__sys_connect_file` is the last function that `connect()` and io_uring
+//! share, so an EADDRNOTAVAIL there that no inner hook reported was a policy's.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::bpf_get_current_pid_tgid,
+    macros::{fexit, kprobe, kretprobe},
+    programs::{FExitContext, ProbeContext, RetProbeContext},
+};
+use tracer_common::{Cause, Hook, Kind};
+
+use super::{EADDRNOTAVAIL, IPPROTO_MPTCP, IPPROTO_TCP};
+use crate::{
+    emit::{Ends, Failure, call_failed},
+    kernel::{File, Sock, kernel_sockaddr},
+    maps::{CALLS, Call, CallKey, REPORTED},
+};
+
+/// The port search failed. `v6`: it searched in the IPv6 table.
+#[inline(always)]
+fn search_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, v6: bool) {
+    if sk.protocol() != IPPROTO_TCP {
+        return;
+    }
+    let ends = if v6 {
+        Ends { local: sk.local_v6(), remote: Some(sk.remote_v6()) }
+    } else {
+        Ends { local: sk.local_v4(), remote: Some(sk.remote_v4()) }
+    };
+    search_failed_with(ctx, hook, sk, sk.port(), ends);
+}
+
+/// As above, with the port that the socket had before the search.
+#[inline(always)]
+pub fn search_failed_with(ctx: &impl EbpfContext, hook: Hook, sk: Sock, port: u16, ends: Ends) {
+    let cause = if port == 0 { Cause::PortsExhausted } else { Cause::AddressTaken };
+    let failure = Failure { kind: Kind::ConnectFailed, cause, hook, sk };
+    call_failed(ctx, failure, EADDRNOTAVAIL as u16, ends);
+    remember_reported(sk);
+}
+
+#[inline(always)]
+fn remember_reported(sk: Sock) {
+    // A full map forgets the oldest: the outer hook might then report twice,
+    // which `described` would show.
+    let _ = REPORTED.insert(bpf_get_current_pid_tgid(), sk.socket().inode(), 0);
+}
+
+/// Whether an inner hook has reported this socket's failure in this call.
+#[inline(always)]
+fn reported(sk: Sock) -> bool {
+    let id = bpf_get_current_pid_tgid();
+    // SAFETY: values are replaced, never written in place.
+    unsafe { REPORTED.get(id) }.is_some_and(|inode| *inode == sk.socket().inode())
+}
+
+/// `tcp_v6_connect` failed with EADDRNOTAVAIL.
+#[inline(always)]
+fn v6_connect_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, sockaddr: u64) {
+    if !reported(sk) {
+        no_source_address(ctx, hook, sk, Ends {
+            local: sk.local_v6(),
+            remote: Some(kernel_sockaddr(sockaddr)),
+        });
+    }
+}
+
+/// No address of this host can be the source for that destination.
+#[inline(always)]
+pub fn no_source_address(ctx: &impl EbpfContext, hook: Hook, sk: Sock, ends: Ends) {
+    let failure = Failure { kind: Kind::ConnectFailed, cause: Cause::NoSourceAddress, hook, sk };
+    call_failed(ctx, failure, EADDRNOTAVAIL as u16, ends);
+    remember_reported(sk);
+}
+
+/// `connect()` returns EADDRNOTAVAIL; says whether nobody reported it yet, and
+/// forgets the call.
+#[inline(always)]
+pub fn call_is_unexplained(sk: Sock) -> bool {
+    let explained = reported(sk);
+    // Nothing to remove is fine.
+    let _ = REPORTED.remove(bpf_get_current_pid_tgid());
+    let protocol = sk.protocol();
+    !explained && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+}
+
+/// Nothing in the stack gave this errno: a cgroup or LSM program did.
+#[inline(always)]
+pub fn refused_by_policy(ctx: &impl EbpfContext, hook: Hook, sk: Sock, ends: Ends) {
+    let failure = Failure { kind: Kind::ConnectFailed, cause: Cause::RefusedByPolicy, hook, sk };
+    call_failed(ctx, failure, EADDRNOTAVAIL as u16, ends);
+}
+
+#[inline(always)]
+fn connect_file_failed(ctx: &impl EbpfContext, hook: Hook, file: u64, sockaddr: u64) {
+    let Some(socket) = File(file).socket() else { return };
+    let sk = socket.sock();
+    if call_is_unexplained(sk) {
+        let ends = Ends { local: sk.local(), remote: Some(kernel_sockaddr(sockaddr)) };
+        refused_by_policy(ctx, hook, sk, ends);
+    }
+}
+
+const FAILED: i32 = -EADDRNOTAVAIL;
+
+/// match-proto: int inet_hash_connect(struct inet_timewait_death_row *, struct sock *)
+#[fexit]
+pub fn fexit_inet_hash_connect(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i32>(2) == FAILED {
+        search_failed(&ctx, Hook::FexitInetHashConnect, Sock(ctx.arg(1)), false);
+    }
+    0
+}
+
+/// match-proto: int inet6_hash_connect(struct inet_timewait_death_row *, struct sock *)
+#[fexit]
+pub fn fexit_inet6_hash_connect(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i32>(2) == FAILED {
+        search_failed(&ctx, Hook::FexitInet6HashConnect, Sock(ctx.arg(1)), true);
+    }
+    0
+}
+
+/// match-proto: int tcp_v6_connect(struct sock *, struct sockaddr *, int)
+#[fexit]
+pub fn fexit_tcp_v6_connect(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i32>(3) == FAILED {
+        v6_connect_failed(&ctx, Hook::FexitTcpV6Connect, Sock(ctx.arg(0)), ctx.arg(1));
+    }
+    0
+}
+
+/// match-proto: int __sys_connect_file(struct file *, struct sockaddr_storage *, int, int)
+#[fexit]
+pub fn fexit_sys_connect_file(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i32>(4) == FAILED {
+        connect_file_failed(&ctx, Hook::FexitSysConnectFile, ctx.arg(0), ctx.arg(1));
+    }
+    0
+}
+
+/// Keeps a kprobe's arguments for its kretprobe, which cannot see them.
+#[inline(always)]
+pub fn keep(function: Hook, arg0: u64, arg1: u64) {
+    let key = CallKey { pid_tgid: bpf_get_current_pid_tgid(), function: function as u64 };
+    let _ = CALLS.insert(key, Call { arg0, arg1 }, 0);
+}
+
+/// Takes back what [`keep`] kept.
+#[inline(always)]
+pub fn take(function: Hook) -> Option<Call> {
+    let key = CallKey { pid_tgid: bpf_get_current_pid_tgid(), function: function as u64 };
+    // SAFETY: only this thread writes this key.
+    let call = unsafe { CALLS.get(key) }.copied();
+    let _ = CALLS.remove(key);
+    call
+}
+
+/// An entry/return pair: `$entry` keeps arguments `$a` and `$b`, `$exit` calls
+/// `$then(ctx, hook, call)` when the function returned `$errno`.
+macro_rules! probe_pair {
+    ($entry:ident, $exit:ident, $hook:expr, [$a:literal, $b:literal], |$ret:ident| $failed:expr, |$ctx:ident, $call:ident| $then:expr) => {
+        #[kprobe]
+        pub fn $entry(ctx: ProbeContext) -> u32 {
+            $crate::hooks::connect::keep(
+                $hook,
+                ctx.arg($a).unwrap_or(0),
+                ctx.arg($b).unwrap_or(0),
+            );
+            0
+        }
+
+        #[kretprobe]
+        pub fn $exit($ctx: RetProbeContext) -> u32 {
+            let kept = $crate::hooks::connect::take($hook);
+            let $ret: i32 = $ctx.ret();
+            if $failed {
+                if let Some($call) = kept {
+                    $then;
+                }
+            }
+            0
+        }
+    };
+}
+pub(crate) use probe_pair;
+
+probe_pair!(
+    kprobe_inet_hash_connect,
+    kretprobe_inet_hash_connect,
+    Hook::KretInetHashConnect,
+    [1, 1],
+    |ret| ret == FAILED,
+    |ctx, call| search_failed(&ctx, Hook::KretInetHashConnect, Sock(call.arg0), false)
+);
+probe_pair!(
+    kprobe_inet6_hash_connect,
+    kretprobe_inet6_hash_connect,
+    Hook::KretInet6HashConnect,
+    [1, 1],
+    |ret| ret == FAILED,
+    |ctx, call| search_failed(&ctx, Hook::KretInet6HashConnect, Sock(call.arg0), true)
+);
+probe_pair!(
+    kprobe_tcp_v6_connect,
+    kretprobe_tcp_v6_connect,
+    Hook::KretTcpV6Connect,
+    [0, 1],
+    |ret| ret == FAILED,
+    |ctx, call| v6_connect_failed(&ctx, Hook::KretTcpV6Connect, Sock(call.arg0), call.arg1)
+);
+probe_pair!(
+    kprobe_sys_connect_file,
+    kretprobe_sys_connect_file,
+    Hook::KretSysConnectFile,
+    [0, 1],
+    |ret| ret == FAILED,
+    |ctx, call| connect_file_failed(&ctx, Hook::KretSysConnectFile, call.arg0, call.arg1)
+);

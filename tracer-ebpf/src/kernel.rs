@@ -1,0 +1,371 @@
+//! The only file that reads kernel (and user) memory.
+//!
+//! Offsets come from the running kernel's BTF through [`CONFIG`]; a read that
+//! fails or an offset that is absent yields zero, which every caller treats as
+//! "not known".
+
+use aya_ebpf::{
+    bindings::task_struct,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+        bpf_probe_read_kernel, bpf_probe_read_user, generated::bpf_get_current_task_btf,
+        generated::bpf_task_pt_regs,
+    },
+};
+use tracer_common::{ABSENT, Config, Family, Task, flag};
+
+/// Patched by user space before load; constant for the verifier.
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config::EMPTY;
+
+/// One value of [`CONFIG`].
+macro_rules! config {
+    // SAFETY: CONFIG is a valid static; volatile, because user space replaces
+    // its bytes after this was compiled.
+    ($field:ident) => {
+        unsafe { core::ptr::read_volatile(&raw const crate::kernel::CONFIG.$field) }
+    };
+}
+
+const AF_INET6: u16 = 10;
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+#[inline(always)]
+fn read<T: Copy + Default>(base: u64, offset: u32) -> T {
+    if offset == ABSENT || base == 0 {
+        return T::default();
+    }
+    // SAFETY: bpf_probe_read_kernel checks the address itself and fails on a
+    // bad one; every T used here is a plain integer or byte array.
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+}
+
+#[inline(always)]
+fn read_user<T: Copy + Default>(address: u64) -> T {
+    // SAFETY: as in `read`, for user memory.
+    unsafe { bpf_probe_read_user(address as *const T) }.unwrap_or_default()
+}
+
+/// An address with its family, in the form of [`tracer_common::Event`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Address {
+    pub family: Family,
+    pub ip: [u8; 16],
+    pub port: u16,
+}
+
+impl Address {
+    #[inline(always)]
+    pub fn v4(ip: [u8; 4], port: u16) -> Self {
+        let mut bytes = [0; 16];
+        bytes[0] = ip[0];
+        bytes[1] = ip[1];
+        bytes[2] = ip[2];
+        bytes[3] = ip[3];
+        Self { family: Family::V4, ip: bytes, port }
+    }
+
+    /// A v4-mapped address becomes the IPv4 address it stands for.
+    #[inline(always)]
+    pub fn v6(ip: [u8; 16], port: u16) -> Self {
+        if is_v4_mapped(&ip) {
+            return Self::v4([ip[12], ip[13], ip[14], ip[15]], port);
+        }
+        Self { family: Family::V6, ip, port }
+    }
+}
+
+#[inline(always)]
+fn is_v4_mapped(ip: &[u8; 16]) -> bool {
+    let mut zero = 0;
+    let mut i = 0;
+    while i < 10 {
+        zero |= ip[i];
+        i += 1;
+    }
+    zero == 0 && ip[10] == 0xff && ip[11] == 0xff
+}
+
+/// Decodes a `sockaddr_in` / `sockaddr_in6` with the given reader.
+#[inline(always)]
+fn sockaddr(family: u16, port: [u8; 2], v4: [u8; 4], v6: [u8; 16]) -> Address {
+    let port = u16::from_be_bytes(port);
+    if family == AF_INET6 { Address::v6(v6, port) } else { Address::v4(v4, port) }
+}
+
+/// The address in a `struct sockaddr` that the kernel has copied in.
+#[inline(always)]
+pub fn kernel_sockaddr(address: u64) -> Address {
+    sockaddr(read(address, 0), read(address, 2), read(address, 4), read(address, 8))
+}
+
+/// The address in a `struct sockaddr` of the calling process.
+#[inline(always)]
+pub fn user_sockaddr(address: u64) -> Address {
+    sockaddr(
+        read_user(address),
+        read_user(address + 2),
+        read_user(address + 4),
+        read_user(address + 8),
+    )
+}
+
+/// A `struct sock` (or the `sock_common` of a request socket).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sock(pub u64);
+
+impl Sock {
+    #[inline(always)]
+    pub fn is_ipv6(self) -> bool {
+        read::<u16>(self.0, config!(sk_family)) == AF_INET6
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        read(self.0, config!(sk_state))
+    }
+
+    #[inline(always)]
+    pub fn protocol(self) -> u16 {
+        read(self.0, config!(sk_protocol))
+    }
+
+    /// The local port (`inet_num`), host order; 0: none yet.
+    #[inline(always)]
+    pub fn port(self) -> u16 {
+        read(self.0, config!(sk_num))
+    }
+
+    /// `skc_hash`: set when the 4-tuple enters the table of connections,
+    /// never cleared.
+    #[inline(always)]
+    pub fn hash(self) -> u32 {
+        read(self.0, config!(sk_hash))
+    }
+
+    #[inline(always)]
+    fn remote_port(self) -> u16 {
+        u16::from_be_bytes(read(self.0, config!(sk_dport)))
+    }
+
+    #[inline(always)]
+    pub fn local_v4(self) -> Address {
+        Address::v4(read(self.0, config!(sk_rcv_saddr)), self.port())
+    }
+
+    #[inline(always)]
+    pub fn remote_v4(self) -> Address {
+        Address::v4(read(self.0, config!(sk_daddr)), self.remote_port())
+    }
+
+    #[inline(always)]
+    pub fn local_v6(self) -> Address {
+        Address::v6(read(self.0, config!(sk_v6_rcv_saddr)), self.port())
+    }
+
+    #[inline(always)]
+    pub fn remote_v6(self) -> Address {
+        Address::v6(read(self.0, config!(sk_v6_daddr)), self.remote_port())
+    }
+
+    /// Local address, by the socket's own family.
+    #[inline(always)]
+    pub fn local(self) -> Address {
+        if self.is_ipv6() { self.local_v6() } else { self.local_v4() }
+    }
+
+    #[inline(always)]
+    pub fn accept_queue(self) -> (u32, u32) {
+        (read(self.0, config!(sk_ack_backlog)), read(self.0, config!(sk_max_ack_backlog)))
+    }
+
+    #[inline(always)]
+    pub fn request_queue_len(self) -> u32 {
+        read(self.0, config!(icsk_qlen))
+    }
+
+    #[inline(always)]
+    pub fn defers_accept(self) -> bool {
+        read::<u8>(self.0, config!(icsk_defer_accept)) != 0
+    }
+
+    /// Whether this listener has sent syncookies
+    /// (tcp_synq_overflow() stamps `rx_opt.ts_recent_stamp`, include/net/tcp.h).
+    #[inline(always)]
+    pub fn sent_syncookies(self) -> bool {
+        read::<u32>(self.0, config!(tp_ts_recent_stamp)) != 0
+    }
+
+    /// Of a request socket: its listener, or 0 for a request rebuilt from a
+    /// syncookie.
+    #[inline(always)]
+    pub fn request_listener(self) -> u64 {
+        read(self.0, config!(sk_listener))
+    }
+
+    /// Of a request socket: the sequence number of our SYN-ACK.
+    #[inline(always)]
+    pub fn request_isn(self) -> u32 {
+        read(self.0, config!(treq_snt_isn))
+    }
+
+    #[inline(always)]
+    pub fn socket(self) -> Socket {
+        Socket(read(self.0, config!(sk_socket)))
+    }
+
+    #[inline(always)]
+    pub fn net(self) -> Net {
+        Net(read(self.0, config!(sk_net)))
+    }
+}
+
+/// A `struct socket`: the file's side of a [`Sock`].
+#[derive(Clone, Copy)]
+pub struct Socket(pub u64);
+
+impl Socket {
+    /// 0 for an orphan.
+    #[inline(always)]
+    pub fn inode(self) -> u64 {
+        read(self.0, config!(socket_ino))
+    }
+
+    #[inline(always)]
+    pub fn exists(self) -> bool {
+        self.0 != 0
+    }
+
+    #[inline(always)]
+    pub fn has_file(self) -> bool {
+        read::<u64>(self.0, config!(socket_file)) != 0
+    }
+
+    /// `SS_UNCONNECTED`, `SS_CONNECTING`, … (include/uapi/linux/net.h).
+    #[inline(always)]
+    pub fn state(self) -> u32 {
+        read(self.0, config!(socket_state))
+    }
+
+    #[inline(always)]
+    pub fn sock(self) -> Sock {
+        Sock(read(self.0, config!(socket_sk)))
+    }
+}
+
+/// A `struct net`.
+#[derive(Clone, Copy)]
+pub struct Net(u64);
+
+impl Net {
+    #[inline(always)]
+    pub fn inum(self) -> u32 {
+        read(self.0, config!(net_inum))
+    }
+
+    #[inline(always)]
+    pub fn syncookies(self) -> u8 {
+        read(self.0, config!(net_syncookies))
+    }
+
+    #[inline(always)]
+    pub fn abort_on_overflow(self) -> bool {
+        read::<u8>(self.0, config!(net_abort_on_overflow)) != 0
+    }
+
+    #[inline(always)]
+    pub fn max_syn_backlog(self) -> u32 {
+        read(self.0, config!(net_max_syn_backlog))
+    }
+}
+
+/// A `struct sk_buff` on its way up, headers already located by the stack.
+#[derive(Clone, Copy)]
+pub struct Skb(pub u64);
+
+impl Skb {
+    /// Source and destination of the TCP segment; the version is read from
+    /// the IP header itself.
+    #[inline(always)]
+    pub fn addresses(self) -> (Address, Address) {
+        let head: u64 = read(self.0, config!(skb_head));
+        let ip = head + read::<u16>(self.0, config!(skb_network_header)) as u64;
+        let tcp = head + read::<u16>(self.0, config!(skb_transport_header)) as u64;
+        let from = u16::from_be_bytes(read(tcp, 0));
+        let to = u16::from_be_bytes(read(tcp, 2));
+        if read::<u8>(ip, 0) >> 4 == 4 {
+            (Address::v4(read(ip, 12), from), Address::v4(read(ip, 16), to))
+        } else {
+            (Address::v6(read(ip, 8), from), Address::v6(read(ip, 24), to))
+        }
+    }
+}
+
+/// A `struct file`.
+#[derive(Clone, Copy)]
+pub struct File(pub u64);
+
+impl File {
+    /// The socket behind it, if it is one.
+    #[inline(always)]
+    pub fn socket(self) -> Option<Socket> {
+        let inode: u64 = read(self.0, config!(file_inode));
+        if read::<u16>(inode, config!(inode_mode)) & S_IFMT != S_IFSOCK {
+            return None;
+        }
+        Some(Socket(read(self.0, config!(file_private))))
+    }
+}
+
+#[inline(always)]
+fn current() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_task() }
+}
+
+/// The socket that `fd` names in the calling process.
+#[inline(always)]
+pub fn socket_of_fd(fd: u32) -> Option<Socket> {
+    let files: u64 = read(current(), config!(task_files));
+    let table: u64 = read(files, config!(files_fdt));
+    if fd >= read::<u32>(table, config!(fdt_max_fds)) {
+        return None;
+    }
+    let slots: u64 = read(table, config!(fdt_fd));
+    File(read(slots + fd as u64 * 8, 0)).socket()
+}
+
+/// The first two arguments of the syscall that is about to return.
+/// `bpf_task_pt_regs` is not in 5.10; `None` then.
+#[inline(always)]
+pub fn syscall_args() -> Option<(u64, u64)> {
+    if config!(has_task_pt_regs) != 1 {
+        return None;
+    }
+    // SAFETY: both helpers exist (has_task_pt_regs) and the task is current.
+    let regs = unsafe {
+        let task: *mut task_struct = bpf_get_current_task_btf();
+        bpf_task_pt_regs(task)
+    } as u64;
+    Some((read(regs, config!(regs_arg0)), read(regs, config!(regs_arg1))))
+}
+
+/// The running process. Only for hooks in the context of a syscall.
+#[inline(always)]
+pub fn current_task() -> Task {
+    let id = bpf_get_current_pid_tgid();
+    let task = current();
+    let leader: u64 = read(task, config!(task_leader));
+    let kernel = read::<u32>(task, config!(task_flags)) & PF_KTHREAD != 0;
+    Task {
+        tgid: (id >> 32) as u32,
+        tid: id as u32,
+        uid: bpf_get_current_uid_gid() as u32,
+        flags: if kernel { flag::KERNEL_THREAD } else { 0 },
+        start_ns: read(leader, config!(task_start)),
+        comm: read(leader, config!(task_comm)),
+    }
+}

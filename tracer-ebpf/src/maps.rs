@@ -1,0 +1,105 @@
+//! Every map, with what it is for and who writes it.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use crate::packet::Segment;
+use tracer_common::{CountKey, Task, slot};
+
+/// Descriptions, on their way to user space.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Exact counters, see [`CountKey`].
+#[map]
+pub static COUNTS: PerCpuHashMap<CountKey, u64> = PerCpuHashMap::with_max_entries(4096, 0);
+
+/// Counters about tracer itself, see [`slot`].
+#[map]
+pub static HEALTH: PerCpuArray<u64> = PerCpuArray::with_max_entries(slot::LEN, 0);
+
+/// Who opened and who accepts from a listener; key: address of its `sock`.
+#[map]
+pub static LISTENERS: LruHashMap<u64, Listener> = LruHashMap::with_max_entries(8192, 0);
+
+/// See [`LISTENERS`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Listener {
+    /// Inode of the socket: an address that was reused shows another one.
+    pub inode: u64,
+    /// Who called `listen()`; zero if that was before tracer.
+    pub opener: Task,
+    /// Who last called `accept()`; zero if nobody did since tracer started.
+    pub acceptor: Task,
+}
+
+/// The SYN that this CPU is deciding on; see `hooks/syn.rs`.
+#[map]
+pub static SYN: PerCpuArray<Syn> = PerCpuArray::with_max_entries(1, 0);
+
+/// See [`SYN`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Syn {
+    /// Address of the listener; 0: none.
+    pub sk: u64,
+    /// Address of the packet, which the return hooks cannot see.
+    pub skb: u64,
+    pub accept_len: u32,
+    pub accept_max: u32,
+    pub request_len: u32,
+    /// 1 once the kernel has made room for the request.
+    pub accepted: u32,
+}
+
+/// `[0]` is 1 once a SYN was accepted while the request queue held exactly its
+/// limit with syncookies off: this kernel then compares with `>`, not `>=`
+/// (inet_csk_reqsk_queue_is_full changed within stable series).
+#[map]
+pub static REQUEST_LIMIT_IS_STRICT: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Connect failures already reported, so that an outer hook of the same call
+/// stays silent; key: pid_tgid, value: inode of the socket.
+#[map]
+pub static REPORTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
+
+/// Arguments kept from a function's or syscall's entry to its return where the
+/// return alone cannot see them.
+#[map]
+pub static CALLS: LruHashMap<CallKey, Call> = LruHashMap::with_max_entries(8192, 0);
+
+/// See [`CALLS`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct CallKey {
+    pub pid_tgid: u64,
+    /// Which function: nested ones must not share an entry.
+    pub function: u64,
+}
+
+/// See [`CALLS`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Call {
+    pub arg0: u64,
+    pub arg1: u64,
+}
+
+/// Sockets that had a port or a hash before `connect()` began; key: address of
+/// the `sock`. Portable tier only, see `hooks/state.rs`.
+#[map]
+pub static CONNECTING: LruHashMap<u64, Connecting> = LruHashMap::with_max_entries(4096, 0);
+
+/// See [`CONNECTING`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Connecting {
+    pub port: u32,
+    pub hash: u32,
+}
+
+/// The segment that this CPU is looking at; portable tier only.
+#[map]
+pub static SEGMENT: PerCpuArray<Segment> = PerCpuArray::with_max_entries(1, 0);
