@@ -1,2 +1,127 @@
-//! live tests
-fn main() {}
+//! Live tests: every failure that tracer names is provoked in private network
+//! namespaces, and what tracer says is judged by the kernel's own counters and by
+//! what the failing programs saw. The same program is /init of the virtual machines
+//! that carry other kernels.
+
+mod agent;
+mod bpf;
+mod case;
+mod cli;
+mod counters;
+mod expect;
+mod guest;
+mod limits;
+mod netlink;
+mod netns;
+mod options;
+mod packet;
+mod role;
+mod run;
+mod say;
+mod scenarios;
+mod sys;
+mod tracer;
+mod tun;
+mod uring;
+mod verdict;
+
+use anyhow::{Context as _, Result, bail};
+
+use options::Options;
+use run::Tally;
+
+/// What to return without root: neither success nor failure.
+const NOT_ROOT: i32 = 77;
+
+fn main() {
+    let code = match start() {
+        Ok(code) => code,
+        Err(error) => {
+            say::remark(&format!("{error:#}"));
+            2
+        }
+    };
+    guest::leave(code);
+}
+
+fn start() -> Result<i32> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, role @ ..] = &words[..]
+        && flag == "--role"
+    {
+        return child(role);
+    }
+    let options = if limits::in_guest() {
+        guest::set_up()?;
+        Options::parse(guest::arguments()?.into_iter(), true)?
+    } else {
+        Options::parse(words.into_iter(), false)?
+    };
+    if options.list {
+        list(&options);
+        return Ok(0);
+    }
+    // SAFETY: no arguments.
+    if unsafe { libc::geteuid() } != 0 {
+        say::line("live tests need root: namespaces, TUN devices, BPF");
+        return Ok(NOT_ROOT);
+    }
+    sys::adopt_orphans()?;
+    limits::start_watchdog();
+    Ok(run(&options))
+}
+
+/// This program as a child of itself.
+fn child(role: &[String]) -> Result<i32> {
+    match role {
+        [name, comm] if name == "agent" => agent::serve(comm).map(|()| 0),
+        [name, code] if name == "exit" => code.parse().context("exit code"),
+        [name, signal] if name == "die" => {
+            sys::signal(i32::try_from(std::process::id())?, signal.parse()?)?;
+            bail!("the signal did not end us");
+        }
+        _ => bail!("no such role: {role:?}"),
+    }
+}
+
+fn list(options: &Options) {
+    let scenarios = scenarios::all();
+    let names = scenarios.iter().map(|scenario| scenario.name);
+    for name in names.chain(cli::ALL.iter().map(|test| test.name)) {
+        if options.wants(name) {
+            say::line(name);
+        }
+    }
+}
+
+fn run(options: &Options) -> i32 {
+    let all = scenarios::all();
+    let scenarios: Vec<_> = all
+        .iter()
+        .copied()
+        .filter(|one| options.wants(one.name))
+        .collect();
+    let tests: Vec<_> = cli::ALL
+        .iter()
+        .filter(|test| options.wants(test.name))
+        .collect();
+    let mut tally = Tally::default();
+    let mut filtered = all.len() - scenarios.len();
+    if !scenarios.is_empty() {
+        for tier in &options.tiers {
+            tally.add(run::tier(options, tier, &scenarios));
+        }
+    }
+    if !options.oracle_only {
+        filtered += cli::ALL.len() - tests.len();
+        if !tests.is_empty() {
+            tally.add(run::cli(&options.tracer, &tests));
+        }
+    }
+    let word = if tally.failed == 0 { "ok" } else { "FAILED" };
+    say::line(&format!(
+        "test result: {word}. {} passed; {} failed; {} ignored; 0 measured; {filtered} filtered out",
+        tally.passed, tally.failed, tally.skipped
+    ));
+    i32::from(tally.failed > 0)
+}

@@ -1,0 +1,185 @@
+//! The inside of a child process: it does, one line at a time, what a scenario
+//! tells it to, so that each system call happens in a process with a telling name.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd as _, RawFd};
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{limits, sys, uring};
+
+/// The descriptor of the control channel; those of forks to come follow it.
+pub(crate) const CONTROL: RawFd = 900;
+
+/// Serves orders until the channel closes.
+pub(crate) fn serve(comm: &str) -> Result<()> {
+    sys::set_comm(comm)?;
+    let mut agent = Agent::on(CONTROL);
+    loop {
+        let mut line = String::new();
+        if agent.orders.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let reply = match agent.obey(&words) {
+            Ok(Some(reply)) => format!("ok {reply}\n"),
+            Ok(None) => continue,
+            Err(error) => format!("err {error:#}\n"),
+        };
+        agent.orders.get_mut().write_all(reply.as_bytes())?;
+    }
+}
+
+struct Agent {
+    orders: BufReader<UnixStream>,
+}
+
+impl Agent {
+    fn on(fd: RawFd) -> Self {
+        // SAFETY: the harness put a socket of ours at this number.
+        let stream = unsafe { UnixStream::from_raw_fd(fd) };
+        Self {
+            orders: BufReader::new(stream),
+        }
+    }
+
+    /// `None`: the reply is not ours to give (we are a fresh fork).
+    fn obey(&mut self, words: &[&str]) -> Result<Option<String>> {
+        if let ["fork", comm, slot] = words {
+            return self.fork(comm, slot.parse()?);
+        }
+        order(words).map(Some)
+    }
+
+    fn fork(&mut self, comm: &str, slot: RawFd) -> Result<Option<String>> {
+        // SAFETY: this process has one thread, so the child may go on as it likes.
+        let pid = sys::check(unsafe { libc::fork() })?;
+        if pid != 0 {
+            return Ok(Some(pid.to_string()));
+        }
+        sys::set_comm(comm)?;
+        *self = Self::on(CONTROL + slot);
+        Ok(None)
+    }
+}
+
+fn order(words: &[&str]) -> Result<String> {
+    let result = match *words {
+        ["socket", kind] => socket(kind),
+        ["nonblock", fd] => sys::set_nonblocking(fd.parse()?).map(|()| 0),
+        ["reuseaddr", fd] => socket_option(fd.parse()?, libc::SO_REUSEADDR),
+        ["reuseport", fd] => socket_option(fd.parse()?, libc::SO_REUSEPORT),
+        ["bind", fd, addr] => sys::bind(fd.parse()?, &addr.parse()?),
+        ["listen", fd, backlog] => sys::listen(fd.parse()?, backlog.parse()?),
+        ["listener", kind, addr, backlog] => listener(kind, &addr.parse()?, backlog.parse()?, &[]),
+        ["group-listener", kind, addr, backlog] => listener(
+            kind,
+            &addr.parse()?,
+            backlog.parse()?,
+            &[libc::SO_REUSEPORT],
+        ),
+        ["connect", fd, addr] => sys::connect(fd.parse()?, &addr.parse()?),
+        ["disconnect", fd] => sys::disconnect(fd.parse()?),
+        ["fast-open", fd, addr] => sys::fast_open(fd.parse()?, &addr.parse()?),
+        ["ring-connect", fd, addr] => uring::connect(fd.parse()?, &addr.parse()?),
+        ["accept", fd] => sys::accept(fd.parse()?, limits::event()),
+        ["close", fd] => sys::close(fd.parse()?),
+        ["take", pid, fd] => sys::take_descriptor(pid.parse()?, fd.parse()?),
+        ["name", fd] => return Ok(sys::name(fd.parse()?)?.to_string()),
+        ["many", kind, count, addr] => return many(kind, count.parse()?, &addr.parse()?),
+        ["vanish", comm, kind, addr] => return vanish(comm, kind, &addr.parse()?),
+        ["thread", comm, kind, addr] => return thread(comm, kind, addr.parse()?),
+        ["join", file] => {
+            std::fs::write(file, "0").with_context(|| file.to_owned())?;
+            Ok(0)
+        }
+        _ => bail!("no such order: {words:?}"),
+    };
+    Ok(as_number(result).to_string())
+}
+
+/// The result as the kernel gives it: negative errno or value.
+fn as_number(result: std::io::Result<i32>) -> i32 {
+    match result {
+        Ok(value) => value,
+        Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
+    }
+}
+
+fn socket(kind: &str) -> std::io::Result<i32> {
+    let family = if kind.ends_with('6') {
+        libc::AF_INET6
+    } else {
+        libc::AF_INET
+    };
+    match kind.trim_end_matches(['4', '6']) {
+        "tcp" => sys::socket(family, libc::SOCK_STREAM, 0),
+        "mptcp" => sys::socket(family, libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
+        "udp" => sys::socket(family, libc::SOCK_DGRAM, 0),
+        _ => Err(std::io::Error::from_raw_os_error(libc::EPROTONOSUPPORT)),
+    }
+}
+
+fn socket_option(fd: RawFd, option: i32) -> std::io::Result<i32> {
+    sys::set_option(fd, libc::SOL_SOCKET, option, 1).map(|()| 0)
+}
+
+fn listener(kind: &str, addr: &SocketAddr, backlog: i32, options: &[i32]) -> std::io::Result<i32> {
+    let fd = socket(kind)?;
+    for option in options {
+        socket_option(fd, *option)?;
+    }
+    sys::bind(fd, addr)?;
+    sys::listen(fd, backlog)?;
+    Ok(fd)
+}
+
+/// `count` non-blocking connects that stay open: their `local address=errno`.
+fn many(kind: &str, count: usize, addr: &SocketAddr) -> Result<String> {
+    let mut results = Vec::new();
+    for _ in 0..count {
+        let fd = socket(kind)?;
+        sys::set_nonblocking(fd)?;
+        let result = as_number(sys::connect(fd, addr));
+        results.push(format!("{}={}", sys::name(fd)?, -result));
+    }
+    Ok(results.join(" "))
+}
+
+fn connect_once(kind: &str, addr: &SocketAddr) -> i32 {
+    -as_number(socket(kind).and_then(|fd| sys::connect(fd, addr)))
+}
+
+/// A process that fails and is gone before anybody can look: `pid errno`.
+fn vanish(comm: &str, kind: &str, addr: &SocketAddr) -> Result<String> {
+    // SAFETY: this process has one thread, so the child may go on as it likes.
+    let pid = sys::check(unsafe { libc::fork() })?;
+    if pid == 0 {
+        let code = match sys::set_comm(comm) {
+            Ok(()) => connect_once(kind, addr),
+            Err(_) => 255,
+        };
+        // SAFETY: no arguments that matter; nothing of the parent is torn down.
+        unsafe { libc::_exit(code) }
+    }
+    let status = sys::wait(pid)?;
+    Ok(format!("{pid} {}", libc::WEXITSTATUS(status)))
+}
+
+/// A thread that fails: `tid errno`.
+fn thread(comm: &str, kind: &str, addr: SocketAddr) -> Result<String> {
+    let (comm, kind) = (comm.to_owned(), kind.to_owned());
+    let done = std::thread::spawn(move || {
+        sys::set_comm(&comm)?;
+        Ok::<_, std::io::Error>((sys::thread_id(), connect_once(&kind, &addr)))
+    });
+    match done.join() {
+        Ok(result) => {
+            let (tid, errno) = result?;
+            Ok(format!("{tid} {errno}"))
+        }
+        Err(_) => bail!("the thread panicked"),
+    }
+}

@@ -1,0 +1,135 @@
+//! One scenario under way: its namespaces, its processes, what it expects.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Result, bail};
+
+use crate::expect::{self, Expected, Times};
+use crate::netns::Namespace;
+use crate::role::Role;
+use crate::tracer::Tracer;
+
+/// A scenario by name; `needs` are purposes of the startup record.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) needs: &'static [&'static str],
+    /// What must happen before tracer starts.
+    pub(crate) prepare: Option<fn(&mut Case) -> Result<()>>,
+    pub(crate) run: fn(&mut Case) -> Result<()>,
+}
+
+/// One without a preparation.
+pub(crate) const fn scenario(
+    name: &'static str,
+    needs: &'static [&'static str],
+    run: fn(&mut Case) -> Result<()>,
+) -> Scenario {
+    Scenario {
+        name,
+        needs,
+        prepare: None,
+        run,
+    }
+}
+
+/// Why a scenario cannot run here: not a failure.
+#[derive(Debug)]
+pub(crate) struct Skip(pub(crate) String);
+
+impl Skip {
+    pub(crate) fn because(reason: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self(reason.into()))
+    }
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+/// A scenario under way.
+pub(crate) struct Case {
+    /// `None` with `--oracle-only`, and during a preparation.
+    pub(crate) tracer: Option<Rc<Tracer>>,
+    /// How to start another one: path and tier.
+    pub(crate) another: (PathBuf, String),
+    /// What the preparation left for the run.
+    pub(crate) prepared: Option<(Rc<Namespace>, Rc<Role>)>,
+    pub(crate) spaces: Vec<Rc<Namespace>>,
+    pub(crate) expected: Vec<Expected>,
+    roles: Vec<Rc<Role>>,
+}
+
+impl Case {
+    pub(crate) fn new(another: (PathBuf, String)) -> Self {
+        Self {
+            tracer: None,
+            another,
+            prepared: None,
+            spaces: Vec::new(),
+            expected: Vec::new(),
+            roles: Vec::new(),
+        }
+    }
+
+    /// A namespace of its own, kept until the totals were compared.
+    pub(crate) fn space(&mut self) -> Result<Rc<Namespace>> {
+        let space = Rc::new(Namespace::new()?);
+        self.spaces.push(Rc::clone(&space));
+        Ok(space)
+    }
+
+    /// A process in `space`, ended with the scenario.
+    pub(crate) fn role(&mut self, space: &Namespace, comm: &str) -> Result<Rc<Role>> {
+        let role = Rc::new(Role::start(space, comm)?);
+        self.roles.push(Rc::clone(&role));
+        Ok(role)
+    }
+
+    /// A fork of `parent`, ended with the scenario.
+    pub(crate) fn fork(&mut self, parent: &Role, comm: &str) -> Result<Rc<Role>> {
+        let role = Rc::new(parent.fork(comm)?);
+        self.roles.push(Rc::clone(&role));
+        Ok(role)
+    }
+
+    /// Notes what must be seen and waits until it was.
+    pub(crate) fn expect(&mut self, expected: Expected) -> Result<()> {
+        if let Some(tracer) = &self.tracer {
+            await_in(tracer, &expected)?;
+        }
+        self.expected.push(expected);
+        Ok(())
+    }
+
+    /// Ends every process of the scenario: no traffic is left.
+    pub(crate) fn end_traffic(&mut self) {
+        self.prepared = None;
+        for role in self.roles.drain(..) {
+            role.kill();
+        }
+    }
+}
+
+/// Waits until `tracer` said what is expected.
+pub(crate) fn await_in(tracer: &Tracer, expected: &Expected) -> Result<()> {
+    let (Times::Exactly(wanted) | Times::AtLeast(wanted)) = expected.times;
+    let enough = |events: &[_]| expect::matched(expected, events) >= wanted;
+    if tracer.await_events(expected.netns, enough) {
+        return Ok(());
+    }
+    let events = tracer.events_in(expected.netns);
+    bail!(
+        "expected {wanted} {}/{}, got {}: {}",
+        expected.kind,
+        expected.cause,
+        expect::matched(expected, &events),
+        expect::explain(&[expected], &events)
+    )
+}

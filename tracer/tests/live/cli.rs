@@ -1,0 +1,386 @@
+//! `tracer watch` as a command: arguments, exit codes, its end, what it leaves behind.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::netns::Namespace;
+use crate::role::Role;
+use crate::tracer::{self, Tracer};
+use crate::{bpf, guest, limits, say};
+
+/// A test of the command line.
+pub(crate) struct CliTest {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Path) -> Result<()>,
+}
+
+pub(crate) const ALL: &[CliTest] = &[
+    CliTest {
+        name: "cli/bad-flag",
+        run: bad_flag,
+    },
+    CliTest {
+        name: "cli/bad-number",
+        run: bad_number,
+    },
+    CliTest {
+        name: "cli/not-root",
+        run: not_root,
+    },
+    CliTest {
+        name: "cli/no-btf",
+        run: no_btf,
+    },
+    CliTest {
+        name: "cli/duration",
+        run: duration,
+    },
+    CliTest {
+        name: "cli/interval",
+        run: interval,
+    },
+    CliTest {
+        name: "cli/count",
+        run: count,
+    },
+    CliTest {
+        name: "cli/pid",
+        run: pid,
+    },
+    CliTest {
+        name: "cli/text",
+        run: text,
+    },
+    CliTest {
+        name: "cli/command",
+        run: command,
+    },
+    CliTest {
+        name: "cli/command-missing",
+        run: command_missing,
+    },
+    CliTest {
+        name: "cli/interrupt",
+        run: |tracer| ends_by_signal(tracer, libc::SIGINT),
+    },
+    CliTest {
+        name: "cli/terminate",
+        run: |tracer| ends_by_signal(tracer, libc::SIGTERM),
+    },
+    CliTest {
+        name: "cli/nothing-left-loaded",
+        run: nothing_left,
+    },
+    CliTest {
+        name: "cli/stdout-closed-early",
+        run: stdout_closed,
+    },
+];
+
+/// Runs it to its end.
+fn output(command: &mut Command) -> Result<Output> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run tracer")?;
+    let end = Instant::now() + limits::attach();
+    while child.try_wait()?.is_none() {
+        if Instant::now() > end {
+            child.kill()?;
+            let output = child.wait_with_output()?;
+            bail!(
+                "it did not end: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Ok(child.wait_with_output()?)
+}
+
+/// It must end with `code` and say why on stderr, in one line when `one_line`.
+fn refuses(command: &mut Command, code: i32, one_line: bool) -> Result<()> {
+    let output = output(command)?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(code),
+        "expected exit code {code}, got {}; stderr: {stderr}",
+        output.status
+    );
+    ensure!(
+        output.stdout.is_empty(),
+        "a refusal wrote to stdout: {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    let lines = stderr.lines().count();
+    ensure!(
+        lines >= 1 && (!one_line || lines == 1),
+        "expected one line on stderr, got {lines}: {stderr}"
+    );
+    Ok(())
+}
+
+fn bad_flag(path: &Path) -> Result<()> {
+    refuses(tracer::command(path).arg("--no-such-flag"), 2, false)
+}
+
+fn bad_number(path: &Path) -> Result<()> {
+    for arguments in [
+        ["--count", "many"],
+        ["--count", "-1"],
+        ["--duration", "10 parsecs"],
+        ["--interval", "x"],
+        ["--pid", "self"],
+        ["--hooks", "magic"],
+    ] {
+        refuses(tracer::command(path).args(arguments), 2, false)
+            .with_context(|| format!("{arguments:?}"))?;
+    }
+    Ok(())
+}
+
+/// A place that every user can reach: build directories often are not.
+struct PublicCopy(PathBuf);
+
+impl PublicCopy {
+    fn of(path: &Path) -> Result<Self> {
+        let target = PathBuf::from(format!("/tmp/tracer-live-{}", std::process::id()));
+        std::fs::copy(path, &target).context("copying tracer")?;
+        Ok(Self(target))
+    }
+}
+
+impl Drop for PublicCopy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn not_root(path: &Path) -> Result<()> {
+    let copy = PublicCopy::of(path)?;
+    refuses(tracer::command(&copy.0).uid(65534).gid(65534), 3, true)
+}
+
+/// An empty /sys/kernel/btf, in a mount namespace of its own.
+fn no_btf(path: &Path) -> Result<()> {
+    let mut command = tracer::command(path);
+    let hide = || {
+        // SAFETY: between fork and exec there is one thread, whose mounts become private.
+        crate::sys::check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+        guest::mount("none", "/", "none", libc::MS_REC | libc::MS_PRIVATE)?;
+        guest::mount("none", "/sys/kernel/btf", "tmpfs", 0)
+    };
+    // SAFETY: the harness holds no lock that the few allocations in the closure need:
+    // it forks from its main thread, and its other threads only wait.
+    unsafe { command.pre_exec(hide) };
+    refuses(&mut command, 4, true)
+}
+
+fn ended_with(records: &[Value], reason: &str) -> Result<()> {
+    tracer::final_totals(records)?;
+    let last = records.last().context("no record at all")?;
+    ensure!(
+        last["type"] == "end" && last["reason"] == reason && last["exit_code"].is_number(),
+        "expected an end record with reason {reason}, got {last}"
+    );
+    Ok(())
+}
+
+fn code_of(tracer: &Tracer, code: i32) -> Result<()> {
+    let status = tracer.ended()?;
+    ensure!(
+        status.code() == Some(code),
+        "expected exit code {code}, got {status}; stderr: {}",
+        tracer.stderr()
+    );
+    Ok(())
+}
+
+fn duration(path: &Path) -> Result<()> {
+    let tracer = Tracer::started(path, &["--duration", "300ms"])?;
+    code_of(&tracer, 0)?;
+    ended_with(&tracer.records(), "duration")
+}
+
+fn interval(path: &Path) -> Result<()> {
+    let tracer = Tracer::started(path, &["--interval", "100ms"])?;
+    tracer.await_record(|record| record["type"] == "totals" && record["final"] == false)?;
+    ended_with(&tracer.stop()?, "interrupted")
+}
+
+/// A failing bind of a process with this name.
+fn fail_bind(space: &Namespace, comm: &str) -> Result<Role> {
+    let role = Role::start(space, comm)?;
+    bind_once(&role)?;
+    Ok(role)
+}
+
+fn bind_once(role: &Role) -> Result<()> {
+    let fd = role.ok("socket tcp4")?;
+    role.fails(&format!("bind {fd} 192.0.2.1:8080"), libc::EADDRNOTAVAIL)?;
+    role.ok(&format!("close {fd}"))?;
+    Ok(())
+}
+
+fn count(path: &Path) -> Result<()> {
+    let tracer = Tracer::started(path, &["--count", "1"])?;
+    let space = Namespace::new()?;
+    fail_bind(&space, "single-failure")?;
+    code_of(&tracer, 0)?;
+    ended_with(&tracer.records(), "count")
+}
+
+fn pid(path: &Path) -> Result<()> {
+    let space = Namespace::new()?;
+    let (wanted, other) = (
+        Role::start(&space, "wanted")?,
+        Role::start(&space, "unwanted")?,
+    );
+    let tracer = Tracer::started(path, &["--pid", &wanted.pid.to_string()])?;
+    bind_once(&other)?;
+    bind_once(&wanted)?;
+    tracer.await_record(|record| record["process"]["pid"] == wanted.pid)?;
+    tracer.stop()?;
+    let strangers: Vec<_> = tracer
+        .events_in(space.inum)
+        .into_iter()
+        .filter(|event| event["process"]["pid"] != wanted.pid)
+        .collect();
+    ensure!(strangers.is_empty(), "--pid let through: {strangers:?}");
+    Ok(())
+}
+
+/// The text names process, pid and address. Nothing tells when it is attached, so the
+/// failure is repeated until it is told.
+fn text(path: &Path) -> Result<()> {
+    let space = Namespace::new()?;
+    let role = Role::start(&space, "told-in-text")?;
+    let mut child = tracer::command(path)
+        .args(["--format", "text", "--count", "1"])
+        .args(["--pid", &role.pid.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let end = Instant::now() + limits::attach();
+    while child.try_wait()?.is_none() {
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            bail!("no failure was told");
+        }
+        bind_once(&role)?;
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let output = child.wait_with_output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    for word in [&*role.comm, &role.pid.to_string(), "192.0.2.1"] {
+        ensure!(told.contains(word), "the text lacks {word}: {told}");
+    }
+    Ok(())
+}
+
+/// The command is this program in another role: a guest has no shell.
+fn command(path: &Path) -> Result<()> {
+    let own = std::env::current_exe()?;
+    let own = own.to_str().context("our own path is not UTF-8")?;
+    for (code, role) in [(7, "exit"), (128 + libc::SIGTERM, "die")] {
+        let (number, kill) = (code.to_string(), libc::SIGTERM.to_string());
+        let argument = if role == "exit" { &number } else { &kill };
+        let tracer = Tracer::started(path, &["--", own, "--role", role, argument])?;
+        code_of(&tracer, code)?;
+        let records = tracer.records();
+        ended_with(&records, "command_exited")?;
+        ensure!(
+            records.last().is_some_and(|end| end["exit_code"] == code),
+            "the end record has another exit code: {records:?}"
+        );
+    }
+    Ok(())
+}
+
+fn command_missing(path: &Path) -> Result<()> {
+    let output = output(tracer::command(path).args(["--", "/no/such/command"]))?;
+    ensure!(
+        output.status.code() == Some(127),
+        "expected exit code 127, got {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+fn ends_by_signal(path: &Path, signal: i32) -> Result<()> {
+    let tracer = Tracer::started(path, &[])?;
+    tracer.signal(signal)?;
+    code_of(&tracer, 0)?;
+    ended_with(&tracer.records(), "interrupted")
+}
+
+/// Programs by id: names alone would not tell another tracer's from ours.
+fn nothing_left(path: &Path) -> Result<()> {
+    let before = bpf::programs().context("listing programs")?;
+    let tracer = Tracer::started(path, &[])?;
+    let during = bpf::programs()?;
+    ensure!(
+        during.len() > before.len(),
+        "tracer runs without any program loaded"
+    );
+    tracer.stop()?;
+    // The kernel frees programs a moment after their last user is gone.
+    let end = Instant::now() + limits::event();
+    loop {
+        let left: Vec<_> = bpf::programs()?
+            .into_iter()
+            .filter(|program| !before.contains(program))
+            .collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "still loaded: {left:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Like `tracer watch | head -1`.
+fn stdout_closed(path: &Path) -> Result<()> {
+    let mut child = tracer::command(path)
+        .args(["--format", "json", "--interval", "50ms"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    let stdout = child.stdout.take().context("no stdout")?;
+    BufReader::new(stdout).read_line(&mut line)?;
+    let space = Namespace::new()?;
+    let role = Role::start(&space, "unheard")?;
+    let end = Instant::now() + limits::attach();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            bail!("it goes on without a reader");
+        }
+        bind_once(&role)?;
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    let mut stderr = String::new();
+    if let Some(mut pipe) = child.stderr.take() {
+        pipe.read_to_string(&mut stderr)?;
+    }
+    ensure!(
+        status.code() != Some(101) && !stderr.contains("panicked"),
+        "it panicked ({status}): {}",
+        say::flat(&stderr)
+    );
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! How long anything may take. Nothing here makes a test correct: every wait
+//! ends at its event, these bounds only turn a hang into a failure.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::say;
+
+/// True as the /init of a virtual machine, where emulation costs a factor of about 20.
+pub(crate) fn in_guest() -> bool {
+    std::process::id() == 1
+}
+
+/// For an event of tracer, a reply of a child, a counter that must move.
+pub(crate) fn event() -> Duration {
+    Duration::from_secs(if in_guest() { 60 } else { 6 })
+}
+
+/// For tracer's start (loading and attaching) and its end.
+pub(crate) fn attach() -> Duration {
+    Duration::from_secs(if in_guest() { 180 } else { 30 })
+}
+
+/// For everything.
+fn whole_run() -> Duration {
+    Duration::from_secs(if in_guest() { 900 } else { 300 })
+}
+
+/// What runs now, for the watchdog's message: tier and scenario.
+static CURRENT: Mutex<(String, String)> = Mutex::new((String::new(), String::new()));
+
+/// Tells the watchdog what runs now.
+pub(crate) fn now_running(tier: &str, scenario: &str) {
+    let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+    *current = (tier.to_owned(), scenario.to_owned());
+}
+
+/// Ends the whole run with a FAIL line when it takes too long.
+pub(crate) fn start_watchdog() {
+    std::thread::spawn(|| {
+        std::thread::sleep(whole_run());
+        let (tier, scenario) = CURRENT
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let seconds = whole_run().as_secs();
+        say::line(&format!(
+            "live {tier} {scenario} FAIL {seconds}.0s watchdog: the run did not end"
+        ));
+        say::line(&format!("live-summary {tier} passed=0 failed=1 skipped=0"));
+        say::line("test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out");
+        crate::guest::leave(1);
+    });
+}

@@ -1,0 +1,71 @@
+//! The command line of the live tests.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+/// Every tier, in the order in which they run.
+pub(crate) const TIERS: [&str; 4] = ["auto", "function", "kprobe", "portable"];
+
+/// What to run.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) tracer: PathBuf,
+    pub(crate) tiers: Vec<String>,
+    pub(crate) filter: String,
+    pub(crate) list: bool,
+    pub(crate) oracle_only: bool,
+}
+
+impl Options {
+    /// Reads them; `in_guest` changes where tracer is.
+    pub(crate) fn parse(words: impl Iterator<Item = String>, in_guest: bool) -> Result<Self> {
+        let mut options = Self {
+            tracer: default_tracer(in_guest),
+            ..Self::default()
+        };
+        let mut words = words;
+        while let Some(word) = words.next() {
+            let mut value = || {
+                words
+                    .next()
+                    .with_context(|| format!("{word} needs a value"))
+            };
+            match word.as_str() {
+                "--tracer" => options.tracer = value()?.into(),
+                "--tier" => options.tiers.push(value()?),
+                "--filter" => options.filter = value()?,
+                "--list" => options.list = true,
+                "--oracle-only" => options.oracle_only = true,
+                _ => bail!("no such argument: {word}"),
+            }
+        }
+        if let Some(tier) = options
+            .tiers
+            .iter()
+            .find(|tier| !TIERS.contains(&tier.as_str()))
+        {
+            bail!("no such tier: {tier}");
+        }
+        if options.tiers.is_empty() {
+            options.tiers = TIERS.map(str::to_owned).to_vec();
+        }
+        if options.oracle_only {
+            options.tiers = vec!["oracle".to_owned()];
+        }
+        Ok(options)
+    }
+
+    /// True when a scenario of this name is wanted.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        name.contains(&self.filter)
+    }
+}
+
+fn default_tracer(in_guest: bool) -> PathBuf {
+    if in_guest {
+        return "/tracer".into();
+    }
+    std::env::var_os("TRACER_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_tracer").into(), PathBuf::from)
+}

@@ -1,0 +1,25 @@
+//! Everything that can go wrong with a connection's beginning, provoked.
+
+mod ack;
+mod bind;
+mod connect;
+mod connect_paths;
+mod listen;
+mod queue;
+mod who;
+
+use crate::case::Scenario;
+
+/// All scenarios, in the order in which they run.
+pub(crate) fn all() -> Vec<Scenario> {
+    [
+        connect::ALL,
+        connect_paths::ALL,
+        bind::ALL,
+        listen::ALL,
+        queue::ALL,
+        ack::ALL,
+        who::ALL,
+    ]
+    .concat()
+}

@@ -1,0 +1,234 @@
+//! The few system calls that std does not offer, as safe functions.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
+
+use libc::{c_int, c_void};
+
+/// -1 becomes the thread's errno.
+pub(crate) fn check(ret: c_int) -> io::Result<c_int> {
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
+}
+
+/// The same for the wide results of `syscall(2)`.
+pub(crate) fn check_long(ret: libc::c_long) -> io::Result<c_int> {
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        c_int::try_from(ret).map_err(io::Error::other)
+    }
+}
+
+/// A socket address as the kernel wants it.
+pub(crate) fn encode(addr: &SocketAddr) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(28);
+    let family = if addr.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    bytes.extend_from_slice(&u16::try_from(family).unwrap_or(0).to_ne_bytes());
+    bytes.extend_from_slice(&addr.port().to_be_bytes());
+    match addr {
+        SocketAddr::V4(v4) => {
+            bytes.extend_from_slice(&v4.ip().octets());
+            bytes.resize(16, 0);
+        }
+        SocketAddr::V6(v6) => {
+            bytes.extend_from_slice(&v6.flowinfo().to_be_bytes());
+            bytes.extend_from_slice(&v6.ip().octets());
+            bytes.extend_from_slice(&v6.scope_id().to_ne_bytes());
+        }
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<SocketAddr> {
+    let family = c_int::from(u16::from_ne_bytes([*bytes.first()?, *bytes.get(1)?]));
+    let port = u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]);
+    let ip = if family == libc::AF_INET {
+        IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.get(4..8)?).ok()?))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(
+            <[u8; 16]>::try_from(bytes.get(8..24)?).ok()?,
+        ))
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// socket(2); the descriptor is closed on exec.
+pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<RawFd> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) })
+}
+
+/// socket(2) as an owned descriptor.
+pub(crate) fn owned_socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+    let fd = socket(family, kind, protocol)?;
+    // SAFETY: the descriptor was just made and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn with_addr(
+    addr: &SocketAddr,
+    call: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> c_int,
+) -> io::Result<c_int> {
+    let bytes = encode(addr);
+    let len = libc::socklen_t::try_from(bytes.len()).map_err(io::Error::other)?;
+    check(call(bytes.as_ptr().cast(), len))
+}
+
+/// bind(2)
+pub(crate) fn bind(fd: RawFd, addr: &SocketAddr) -> io::Result<c_int> {
+    // SAFETY: pointer and length describe a live buffer.
+    with_addr(addr, |ptr, len| unsafe { libc::bind(fd, ptr, len) })
+}
+
+/// connect(2)
+pub(crate) fn connect(fd: RawFd, addr: &SocketAddr) -> io::Result<c_int> {
+    // SAFETY: pointer and length describe a live buffer.
+    with_addr(addr, |ptr, len| unsafe { libc::connect(fd, ptr, len) })
+}
+
+/// connect(2) with AF_UNSPEC: the socket forgets its peer.
+pub(crate) fn disconnect(fd: RawFd) -> io::Result<c_int> {
+    let unspecified = [0_u8; 16];
+    // SAFETY: the buffer is 16 bytes long.
+    check(unsafe { libc::connect(fd, unspecified.as_ptr().cast(), 16) })
+}
+
+/// sendto(2) with MSG_FASTOPEN: a connect without connect(2).
+pub(crate) fn fast_open(fd: RawFd, addr: &SocketAddr) -> io::Result<c_int> {
+    with_addr(addr, |ptr, len| {
+        let flags = libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL;
+        // SAFETY: one byte of payload and an address, both live.
+        let sent = unsafe { libc::sendto(fd, c"x".as_ptr().cast(), 1, flags, ptr, len) };
+        c_int::try_from(sent).unwrap_or(-1)
+    })
+}
+
+/// listen(2)
+pub(crate) fn listen(fd: RawFd, backlog: c_int) -> io::Result<c_int> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::listen(fd, backlog) })
+}
+
+/// accept4(2), after waiting for a connection no longer than `limit`.
+pub(crate) fn accept(fd: RawFd, limit: Duration) -> io::Result<c_int> {
+    if !readable(fd, limit)? {
+        return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+    }
+    // SAFETY: null pointers ask for no address.
+    check(unsafe {
+        libc::accept4(
+            fd,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            libc::SOCK_CLOEXEC,
+        )
+    })
+}
+
+/// True when `fd` can be read within `limit`.
+pub(crate) fn readable(fd: RawFd, limit: Duration) -> io::Result<bool> {
+    let mut poll = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let ms = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: one pollfd is passed.
+    Ok(check(unsafe { libc::poll(&raw mut poll, 1, ms) })? > 0)
+}
+
+/// getsockname(2)
+pub(crate) fn name(fd: RawFd) -> io::Result<SocketAddr> {
+    let mut bytes = [0_u8; 28];
+    let mut len: libc::socklen_t = 28;
+    // SAFETY: the buffer is `len` bytes long.
+    check(unsafe { libc::getsockname(fd, bytes.as_mut_ptr().cast(), &raw mut len) })?;
+    decode(&bytes).ok_or_else(|| io::Error::other("address of an unknown family"))
+}
+
+/// A socket option that is a number.
+pub(crate) fn set_option(fd: RawFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+    let ptr: *const c_int = &raw const value;
+    // SAFETY: four readable bytes are passed.
+    check(unsafe { libc::setsockopt(fd, level, option, ptr.cast::<c_void>(), 4) })?;
+    Ok(())
+}
+
+/// O_NONBLOCK
+pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) })?;
+    Ok(())
+}
+
+/// close(2)
+pub(crate) fn close(fd: RawFd) -> io::Result<c_int> {
+    // SAFETY: the callers own the number; a stale one only gives EBADF.
+    check(unsafe { libc::close(fd) })
+}
+
+/// Names the calling thread (for a main thread: the process).
+pub(crate) fn set_comm(comm: &str) -> io::Result<()> {
+    let mut bytes = [0_u8; 16];
+    for (slot, byte) in bytes.iter_mut().take(15).zip(comm.bytes()) {
+        *slot = byte;
+    }
+    // SAFETY: the kernel reads at most 16 bytes, the last one is 0.
+    check(unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) })?;
+    Ok(())
+}
+
+/// Orphans of our children become ours, so that they can be waited for by pid.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) })?;
+    Ok(())
+}
+
+/// The calling thread's id.
+pub(crate) fn thread_id() -> c_int {
+    // SAFETY: no arguments.
+    unsafe { libc::gettid() }
+}
+
+/// kill(2), one process by its pid.
+pub(crate) fn signal(pid: i32, signal: c_int) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::kill(pid, signal) })?;
+    Ok(())
+}
+
+/// Reaps one child by its pid; its wait status.
+pub(crate) fn wait(pid: i32) -> io::Result<c_int> {
+    let mut status = 0;
+    // SAFETY: the status pointer is live.
+    check(unsafe { libc::waitpid(pid, &raw mut status, 0) })?;
+    Ok(status)
+}
+
+/// A copy of another process's descriptor, as SCM_RIGHTS would give it.
+pub(crate) fn take_descriptor(pid: i32, fd: RawFd) -> io::Result<c_int> {
+    // SAFETY: no memory is passed.
+    let process = check_long(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: no memory is passed.
+    let taken = check_long(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process, fd, 0) });
+    close(process)?;
+    taken
+}
+
+/// An ioctl(2) that reads or writes `argument`.
+pub(crate) fn ioctl(fd: RawFd, request: libc::c_ulong, argument: &mut [u8]) -> io::Result<()> {
+    // SAFETY: the callers pass a buffer of the size that `request` works on.
+    check(unsafe { libc::ioctl(fd, request as _, argument.as_mut_ptr()) })?;
+    Ok(())
+}
