@@ -47,15 +47,17 @@ impl Agent {
 
     /// `None`: the reply is not ours to give (we are a fresh fork).
     fn obey(&mut self, words: &[&str]) -> Result<Option<String>> {
-        if let ["fork", comm, slot] = words {
-            return self.fork(comm, slot.parse()?);
+        match words {
+            ["fork", comm, slot] => self.fork(comm, slot.parse()?, sys::fork()?),
+            ["fork-as", comm, slot, pid] => {
+                self.fork(comm, slot.parse()?, sys::fork_as(pid.parse()?)?)
+            }
+            _ => order(words).map(Some),
         }
-        order(words).map(Some)
     }
 
-    fn fork(&mut self, comm: &str, slot: RawFd) -> Result<Option<String>> {
-        // SAFETY: this process has one thread, so the child may go on as it likes.
-        let pid = sys::check(unsafe { libc::fork() })?;
+    /// Both sides of a fork come here; `pid` is 0 in the child.
+    fn fork(&mut self, comm: &str, slot: RawFd, pid: i32) -> Result<Option<String>> {
         if pid != 0 {
             return Ok(Some(pid.to_string()));
         }
@@ -154,8 +156,7 @@ fn connect_once(kind: &str, addr: &SocketAddr) -> i32 {
 
 /// A process that fails and is gone before anybody can look: `pid errno`.
 fn vanish(comm: &str, kind: &str, addr: &SocketAddr) -> Result<String> {
-    // SAFETY: this process has one thread, so the child may go on as it likes.
-    let pid = sys::check(unsafe { libc::fork() })?;
+    let pid = sys::fork()?;
     if pid == 0 {
         let code = match sys::set_comm(comm) {
             Ok(()) => connect_once(kind, addr),

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::expect::{self, Expected, Times};
+use crate::limits;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::Tracer;
@@ -94,7 +95,16 @@ impl Case {
 
     /// A fork of `parent`, ended with the scenario.
     pub(crate) fn fork(&mut self, parent: &Role, comm: &str) -> Result<Rc<Role>> {
-        let role = Rc::new(parent.fork(comm)?);
+        let role = Rc::new(parent.fork(comm, None)?);
+        self.roles.push(Rc::clone(&role));
+        Ok(role)
+    }
+
+    /// Another process with the pid of `gone`, which has ended.
+    pub(crate) fn impostor(&mut self, space: &Namespace, gone: &Role) -> Result<Rc<Role>> {
+        let parent = self.role(space, "impostor-maker")?;
+        let role = Rc::new(parent.fork("impostor", Some(gone.pid))?);
+        ensure!(role.pid == gone.pid, "the pid was not used again");
         self.roles.push(Rc::clone(&role));
         Ok(role)
     }
@@ -124,6 +134,7 @@ pub(crate) fn await_in(tracer: &Tracer, expected: &Expected) -> Result<()> {
     if tracer.await_events(expected.netns, enough) {
         return Ok(());
     }
+    limits::lose_patience();
     let events = tracer.events_in(expected.netns);
     bail!(
         "expected {wanted} {}/{}, got {}: {}",

@@ -246,14 +246,15 @@ fn pid(path: &Path) -> Result<()> {
     let tracer = Tracer::started(path, &["--pid", &wanted.pid.to_string()])?;
     bind_once(&other)?;
     bind_once(&wanted)?;
-    tracer.await_record(|record| record["process"]["pid"] == wanted.pid)?;
+    let told = |event: &Value| event["process"]["pid"] == wanted.pid;
+    tracer.await_events(space.inum, |events| events.iter().any(told));
     tracer.stop()?;
-    let strangers: Vec<_> = tracer
-        .events_in(space.inum)
-        .into_iter()
-        .filter(|event| event["process"]["pid"] != wanted.pid)
-        .collect();
-    ensure!(strangers.is_empty(), "--pid let through: {strangers:?}");
+    let events = tracer.events_in(space.inum);
+    ensure!(
+        events.len() == 1 && events.iter().all(told),
+        "expected one event, of pid {}: {events:?}",
+        wanted.pid
+    );
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Expected {
     errno: Option<&'static str>,
     process: Option<Named>,
     roles: &'static [&'static str],
-    holders: Option<BTreeSet<i64>>,
+    holders: Option<BTreeSet<(i64, String)>>,
     family: Option<&'static str>,
     protocols: &'static [&'static str],
     local: Vec<String>,
@@ -136,7 +136,8 @@ impl Expected {
     }
 
     pub(crate) fn held_by(mut self, roles: &[&Role]) -> Self {
-        self.holders = Some(roles.iter().map(|role| i64::from(role.pid)).collect());
+        let named = |role: &&Role| (i64::from(role.pid), role.comm.clone());
+        self.holders = Some(roles.iter().map(named).collect());
         self
     }
 
@@ -213,17 +214,23 @@ impl Expected {
             found.same("process.pid", &process["pid"], &wanted.pid.into());
             found.same("process.comm", &process["comm"], &(*wanted.comm).into());
             found.one_of("process.role", &process["role"], self.roles);
+            found.same("process.kernel", &process["kernel"], &false.into());
+            found.same("process.uid", &process["uid"], &0.into());
+            // All our processes run this program; null says that it was not seen in time.
+            if !process["exe"].is_null() {
+                found.same("process.exe", &process["exe"], &own_path());
+            }
             if let Some(tid) = wanted.tid {
                 found.same("process.tid", &process["tid"], &tid.into());
             }
         }
         if let Some(wanted) = &self.holders {
-            let seen: BTreeSet<i64> = event["holders"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|holder| holder["pid"].as_i64())
-                .collect();
+            let named = |holder: &Value| {
+                let comm = holder["comm"].as_str().unwrap_or_default();
+                Some((holder["pid"].as_i64()?, comm.to_owned()))
+            };
+            let listed = event["holders"].as_array().into_iter().flatten();
+            let seen: BTreeSet<_> = listed.filter_map(named).collect();
             if seen != *wanted {
                 found
                     .0
@@ -231,6 +238,10 @@ impl Expected {
             }
         }
     }
+}
+
+fn own_path() -> Value {
+    std::env::current_exe().map_or(Value::Null, |path| path.to_string_lossy().into())
 }
 
 struct Differences(Vec<String>);

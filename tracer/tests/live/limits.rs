@@ -1,6 +1,7 @@
 //! How long anything may take. Nothing here makes a test correct: every wait
 //! ends at its event, these bounds only turn a hang into a failure.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +12,28 @@ pub(crate) fn in_guest() -> bool {
     std::process::id() == 1
 }
 
-/// For an event of tracer, a reply of a child, a counter that must move.
+/// For a reply of a child, a counter that must move.
 pub(crate) fn event() -> Duration {
     Duration::from_secs(if in_guest() { 60 } else { 6 })
+}
+
+/// How often tracer was waited for in vain.
+static DISAPPOINTED: AtomicU32 = AtomicU32::new(0);
+
+/// For an event of tracer. A tracer that tells nothing must not use up the time of
+/// the whole run, so the bound shrinks with every event that never came.
+pub(crate) fn told() -> Duration {
+    event() / (1 << DISAPPOINTED.load(Ordering::Relaxed).min(3))
+}
+
+/// An event never came.
+pub(crate) fn lose_patience() {
+    DISAPPOINTED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A new tracer deserves new patience.
+pub(crate) fn regain_patience() {
+    DISAPPOINTED.store(0, Ordering::Relaxed);
 }
 
 /// For tracer's start (loading and attaching) and its end.

@@ -68,14 +68,18 @@ impl Role {
         Ok(role)
     }
 
-    /// Forks it: same descriptors, another name.
-    pub(crate) fn fork(&self, comm: &str) -> Result<Self> {
+    /// Forks it: same descriptors, another name, and the pid `wanted` if one is.
+    pub(crate) fn fork(&self, comm: &str, wanted: Option<i32>) -> Result<Self> {
         let (slot, channel) = self
             .spares
             .borrow_mut()
             .pop_front()
             .context("no channel is left for a fork")?;
-        let pid = self.ask(&format!("fork {comm} {slot}"))?.parse()?;
+        let order = wanted.map_or_else(
+            || format!("fork {comm} {slot}"),
+            |pid| format!("fork-as {comm} {slot} {pid}"),
+        );
+        let pid = self.ask(&order)?.parse()?;
         let role = Self {
             pid,
             comm: comm.to_owned(),

@@ -80,28 +80,37 @@ pub(crate) fn tier(options: &Options, tier: &str, scenarios: &[Scenario]) -> Tal
     let tracer = match start(options, tier) {
         Ok(tracer) => tracer,
         Err(error) => {
-            let none = || match error.downcast_ref::<Skip>() {
-                Some(skip) => Skip::because(skip.0.clone()),
-                None => anyhow::anyhow!("{error:#}"),
-            };
             for run in &runs {
-                tally.verdict(tier, run.scenario.name, Duration::ZERO, &Err(none()));
+                tally.verdict(tier, run.scenario.name, Duration::ZERO, &Err(again(&error)));
             }
             return tally.summary(tier);
         }
     };
+    limits::regain_patience();
     for run in &mut runs {
         execute(tier, run, tracer.as_ref());
+        // A failure needs no totals to be one.
+        if let Err(error) = &run.result {
+            tally.verdict(tier, run.scenario.name, run.took, &Err(again(error)));
+        }
     }
     // Everything is over when tracer is asked for its totals.
     let stopped = tracer
         .as_ref()
         .map_or(Ok(()), |tracer| tracer.stop().map(|_| ()));
-    for run in runs {
-        let result = conclude(&run.case, run.result, tracer.as_deref(), &stopped);
+    for run in runs.iter().filter(|run| run.result.is_ok()) {
+        let result = conclude(&run.case, tracer.as_deref(), &stopped);
         tally.verdict(tier, run.scenario.name, run.took, &result);
     }
     tally.summary(tier)
+}
+
+/// An error once more: they cannot be cloned.
+fn again(error: &anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Skip>() {
+        Some(skip) => Skip::because(skip.0.clone()),
+        None => anyhow::anyhow!("{error:#}"),
+    }
 }
 
 fn prepare(options: &Options, tier: &str, scenario: Scenario) -> Run {
@@ -166,18 +175,12 @@ fn available(tracer: &Tracer, needs: &[&str]) -> Result<()> {
 }
 
 /// The second half of the verdict: the whole story and the totals.
-fn conclude(
-    case: &Case,
-    result: Result<()>,
-    tracer: Option<&Tracer>,
-    stopped: &Result<()>,
-) -> Result<String> {
-    result?;
+fn conclude(case: &Case, tracer: Option<&Tracer>, stopped: &Result<()>) -> Result<String> {
     let Some(tracer) = tracer else {
         return Ok(String::new());
     };
     if let Err(error) = stopped {
-        anyhow::bail!("{error:#}");
+        return Err(again(error));
     }
     verdict::judge(case, tracer).context("afterwards")
 }

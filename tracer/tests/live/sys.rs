@@ -201,6 +201,27 @@ pub(crate) fn thread_id() -> c_int {
     unsafe { libc::gettid() }
 }
 
+/// fork(2), for processes that have one thread: the child may go on as it likes.
+pub(crate) fn fork() -> io::Result<c_int> {
+    // SAFETY: no other thread can hold a lock that the child needs.
+    check(unsafe { libc::fork() })
+}
+
+/// The same, and the child gets a pid that is known to be free.
+pub(crate) fn fork_as(pid: i32) -> io::Result<c_int> {
+    let wanted = [pid];
+    // struct clone_args: exit_signal is the fifth member, set_tid the ninth.
+    let mut arguments = [0_u64; 11];
+    arguments[4] = u64::try_from(libc::SIGCHLD).unwrap_or_default();
+    arguments[8] = wanted.as_ptr() as u64;
+    arguments[9] = 1;
+    let size = std::mem::size_of_val(&arguments);
+    // SAFETY: without flags this is fork(2); no other thread can hold a lock that the
+    // child needs.
+    let ret = unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size) };
+    check_long(ret)
+}
+
 /// kill(2), one process by its pid.
 pub(crate) fn signal(pid: i32, signal: c_int) -> io::Result<()> {
     // SAFETY: no memory is passed.

@@ -1,5 +1,6 @@
 //! The program under test: started, read, awaited, stopped.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -38,9 +39,31 @@ struct Said {
 #[derive(Debug, Default)]
 struct State {
     records: Vec<Value>,
+    /// The events among them by namespace: a flood has thousands.
+    events: HashMap<u64, Vec<Value>>,
     broken: Option<String>,
     stdout_ended: bool,
     stderr: String,
+}
+
+impl State {
+    fn take(&mut self, line: &str) {
+        let Ok(record) = serde_json::from_str::<Value>(line) else {
+            self.broken = Some(line.to_owned());
+            return;
+        };
+        match record["netns"]
+            .as_u64()
+            .filter(|_| record["type"] == "event")
+        {
+            Some(netns) => self.events.entry(netns).or_default().push(record),
+            None => self.records.push(record),
+        }
+    }
+
+    fn events_in(&self, netns: u64) -> &[Value] {
+        self.events.get(&netns).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl Said {
@@ -164,19 +187,20 @@ impl Tracer {
 
     /// All events so far of one namespace.
     pub(crate) fn events_in(&self, netns: u64) -> Vec<Value> {
-        events_in(&self.said.lock().records, netns)
+        self.said.lock().events_in(netns).to_vec()
     }
 
     /// Waits until `enough` likes the events of one namespace; false when it never did.
     pub(crate) fn await_events(&self, netns: u64, enough: impl Fn(&[Value]) -> bool) -> bool {
         self.said
-            .wait(limits::event(), |state| {
-                (enough(&events_in(&state.records, netns)) || state.stdout_ended).then_some(())
+            .wait(limits::told(), |state| {
+                let seen = enough(state.events_in(netns));
+                (seen || state.stdout_ended).then_some(seen)
             })
-            .is_some_and(|()| enough(&self.events_in(netns)))
+            .unwrap_or(false)
     }
 
-    /// Waits for a record of any type.
+    /// Waits for a record that is no event.
     pub(crate) fn await_record(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         self.said
             .wait(limits::attach(), |state| {
@@ -185,7 +209,7 @@ impl Tracer {
             .with_context(|| format!("the awaited record never came; seen: {:?}", self.records()))
     }
 
-    /// Everything it said on stdout so far.
+    /// Everything it said on stdout so far, without the events.
     pub(crate) fn records(&self) -> Vec<Value> {
         self.said.lock().records.clone()
     }
@@ -241,14 +265,6 @@ impl Drop for Tracer {
     }
 }
 
-fn events_in(records: &[Value], netns: u64) -> Vec<Value> {
-    records
-        .iter()
-        .filter(|record| record["type"] == "event" && record["netns"] == netns)
-        .cloned()
-        .collect()
-}
-
 /// The final totals among `records`.
 pub(crate) fn final_totals(records: &[Value]) -> Result<&Value> {
     records
@@ -272,10 +288,7 @@ fn listen(child: &mut Child, said: &Arc<Said>) -> Result<()> {
     let to = Arc::clone(said);
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            to.change(|state| match serde_json::from_str(&line) {
-                Ok(record) => state.records.push(record),
-                Err(_) => state.broken = Some(line.clone()),
-            });
+            to.change(|state| state.take(&line));
         }
         let _ = errors.join();
         to.change(|state| state.stdout_ended = true);

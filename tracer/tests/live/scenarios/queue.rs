@@ -29,6 +29,7 @@ pub(crate) const ALL: &[Scenario] = &[
         request_queue_full,
     ),
     scenario("queue/backlog-reserve", &["syn_drop"], backlog_reserve),
+    scenario("queue/flood", &["syn_drop"], flood),
 ];
 
 /// How many clients come to a listener with room for three.
@@ -206,6 +207,37 @@ fn request_queue_full(case: &mut Case) -> Result<()> {
             .remote(&wire.peers(answered..CLIENTS)?)
             .accept_queue(0, 2)
             .request_queue_len(answered as u64),
+    )
+}
+
+/// More drops than anybody wants described: the totals must equal the kernel's
+/// counters to the last one, whatever becomes of the descriptions.
+fn flood(case: &mut Case) -> Result<()> {
+    const SYNS: u16 = 10_000;
+    let wire = Wire::new(case, IpAddr::from(V4), 1, 2)?;
+    let client = case.role(&wire.space, "innocent")?;
+    for _ in 0..CLIENTS - TOO_MANY {
+        let fd = client.ok("socket tcp4")?;
+        client.ok(&format!("connect {fd} {}", wire.addr))?;
+    }
+    for nth in 0..SYNS {
+        let mut peer = wire.peer(0)?;
+        peer.set_port(20_000 + nth);
+        wire.tun.send(&Segment::syn(peer, wire.addr))?;
+    }
+    let now = Counters::await_in(&wire.space, "every SYN's drop", |now| {
+        now.listen_overflows >= u64::from(SYNS)
+    })?;
+    ensure!(
+        now.listen_overflows == u64::from(SYNS),
+        "SYNs: {SYNS}, but {now:?}"
+    );
+    case.expect(
+        Expected::drop(wire.space.inum, "syn_dropped", "accept_queue_full")
+            .at_least(1)
+            .by(&wire.server)
+            .local(&[&wire.addr.to_string()])
+            .accept_queue(3, 2),
     )
 }
 

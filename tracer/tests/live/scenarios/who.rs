@@ -28,6 +28,12 @@ pub(crate) const ALL: &[Scenario] = &[
     },
     scenario("who/passed-descriptor", NEEDS, passed),
     scenario("who/killed-after-overflow", NEEDS, killed),
+    scenario("who/creator-pid-used-again", NEEDS, creator_pid_used_again),
+    scenario(
+        "who/killed-and-pid-used-again",
+        NEEDS,
+        killed_pid_used_again,
+    ),
     scenario("who/two-tracers", &["syn_drop", "connect"], two_tracers),
 ];
 
@@ -120,14 +126,39 @@ fn passed(case: &mut Case) -> Result<()> {
     case.expect(queue::queue_full(&space, &service, &dropped).local(&[ADDR]))
 }
 
+/// The pid of the process that called listen() belongs to a stranger now.
+fn creator_pid_used_again(case: &mut Case) -> Result<()> {
+    let space = case.space()?;
+    let creator = case.role(&space, "gone-creator")?;
+    creator.ok(&format!("listener tcp4 {ADDR} 2"))?;
+    let heir = case.fork(&creator, "heir")?;
+    creator.kill();
+    case.impostor(&space, &creator)?;
+    let client = case.role(&space, "innocent")?;
+    let dropped = queue::overrun(&space, &client, "tcp4", ADDR)?;
+    case.expect(queue::queue_full(&space, &heir, &dropped).local(&[ADDR]))
+}
+
 /// Nobody can look the process up any more when the event is read.
 fn killed(case: &mut Case) -> Result<()> {
+    overflow_and_end(case, false)
+}
+
+/// Who looks the pid up finds a stranger.
+fn killed_pid_used_again(case: &mut Case) -> Result<()> {
+    overflow_and_end(case, true)
+}
+
+fn overflow_and_end(case: &mut Case, pid_used_again: bool) -> Result<()> {
     let space = case.space()?;
     let server = case.role(&space, "short-lived")?;
     server.ok(&format!("listener tcp4 {ADDR} 2"))?;
     let client = case.role(&space, "innocent")?;
     let connects = client.connects("tcp4", CLIENTS, ADDR)?;
     server.kill();
+    if pid_used_again {
+        case.impostor(&space, &server)?;
+    }
     let now = Counters::read(&space)?;
     ensure!(
         now.listen_overflows == TOO_MANY as u64,
