@@ -42,6 +42,13 @@ pub(crate) struct Listed {
     pub(crate) version: String,
 }
 
+/// A series and the archive that holds it.
+#[derive(Debug)]
+struct Suite {
+    name: &'static str,
+    uri: String,
+}
+
 /// The private apt.
 #[derive(Debug)]
 pub(crate) struct Apt {
@@ -110,50 +117,33 @@ impl Apt {
             .with_context(|| format!("apt-get download left no package of {}", listed.package))
     }
 
-    /// Fetches the lists, series by series: one that is gone must not take the others with it.
+    /// Fetches the lists: all at once, and series by series if that fails, since one that is
+    /// gone must not take the others with it.
     fn update(&self) -> Result<()> {
         say::note("fetching Debian's package lists (into target/xtask/apt)");
-        let archives = archives()?;
+        let suites = suites()?;
+        let lines: Vec<String> = suites.iter().map(|suite| self.line(suite)).collect();
+        if self.update_from(&lines).is_ok() {
+            return self.keep(&lines);
+        }
         let mut usable = Vec::new();
-        for (suite, is_security) in SUITES {
-            let uri = if is_security {
-                archives.1.as_ref()
-            } else {
-                Some(&archives.0)
-            };
-            let Some(uri) = uri else {
-                say::note(&format!(
-                    "no security archive in this machine's apt sources: {suite} left out"
-                ));
-                continue;
-            };
-            match self.update_one(uri, suite) {
+        for suite in &suites {
+            match self.update_one(suite) {
                 Ok(line) => usable.push(line),
-                Err(error) => say::note(&format!("{suite} left out: {error:#}")),
+                Err(error) => say::note(&format!("{} left out: {error:#}", suite.name)),
             }
         }
         if usable.is_empty() {
             bail!("no Debian series could be listed");
         }
-        fs::write(self.list(), usable.join("\n") + "\n")?;
-        Ok(())
+        self.keep(&usable)
     }
 
     /// Fetches one series and returns its line for the sources.
-    fn update_one(&self, uri: &str, suite: &str) -> Result<String> {
-        let attempt = || -> Result<String> {
-            let line = format!(
-                "deb [signed-by={}] {uri} {suite} main",
-                self.keyring.borrow().display()
-            );
-            let list = self.directory.join("one.list");
-            fs::write(&list, format!("{line}\n"))?;
-            let mut command = self.apt_with("apt-get", &list);
-            // Without this, apt deletes the lists of the series fetched before.
-            command.args(["-o", "APT::Get::List-Cleanup=false"]);
-            command.args(["-o", "APT::Update::Error-Mode=any", "-qq", "update"]);
-            run::capture(&mut command)?;
-            Ok(line)
+    fn update_one(&self, suite: &Suite) -> Result<String> {
+        let attempt = || {
+            let line = self.line(suite);
+            self.update_from(std::slice::from_ref(&line)).map(|()| line)
         };
         attempt().or_else(|error| {
             if !format!("{error:#}").contains("NO_PUBKEY") || !self.take_newer_keyring()? {
@@ -161,6 +151,27 @@ impl Apt {
             }
             attempt()
         })
+    }
+
+    fn update_from(&self, lines: &[String]) -> Result<()> {
+        let list = self.directory.join("update.list");
+        fs::write(&list, lines.join("\n") + "\n")?;
+        let mut command = self.apt_with("apt-get", &list);
+        // Without this, apt deletes the lists of the series fetched before.
+        command.args(["-o", "APT::Get::List-Cleanup=false"]);
+        command.args(["-o", "APT::Update::Error-Mode=any", "-qq", "update"]);
+        run::capture(&mut command).map(|_| ())
+    }
+
+    fn keep(&self, lines: &[String]) -> Result<()> {
+        fs::write(self.list(), lines.join("\n") + "\n")?;
+        Ok(())
+    }
+
+    fn line(&self, suite: &Suite) -> String {
+        let keyring = self.keyring.borrow();
+        let Suite { name, uri } = suite;
+        format!("deb [signed-by={}] {uri} {name} main", keyring.display())
     }
 
     /// A newer series may be signed by a key that this machine does not know yet: the newest
@@ -208,6 +219,9 @@ impl Apt {
             format!("Dir::State::Lists={}", path("lists")),
             format!("Dir::State::status={}", path("status")),
             format!("Dir::Cache={}", path("cache")),
+            // Containers switch these off, and apt then parses every list on every call.
+            "Dir::Cache::pkgcache=pkgcache.bin".to_owned(),
+            "Dir::Cache::srcpkgcache=srcpkgcache.bin".to_owned(),
             "APT::Architecture=amd64".to_owned(),
             "APT::Architectures=amd64".to_owned(),
             "Acquire::Languages=none".to_owned(),
@@ -229,8 +243,9 @@ pub(crate) fn newest(listed: &[Listed]) -> Option<&Listed> {
         .max_by(|a, b| version::compare(&a.version, &b.version))
 }
 
-/// Takes `members` (as they are written inside the package) out of a package into `directory`.
-pub(crate) fn unpack(deb: &Path, directory: &Path, members: &[&str]) -> Result<()> {
+/// Takes what matches `members` (names inside the package, with wildcards) out of a package
+/// into `directory`. A pattern that nothing matches is no error: callers look for their files.
+pub(crate) fn unpack(deb: &Path, directory: &Path, members: &[impl AsRef<OsStr>]) -> Result<()> {
     fs::create_dir_all(directory)?;
     let mut contents = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -239,18 +254,45 @@ pub(crate) fn unpack(deb: &Path, directory: &Path, members: &[&str]) -> Result<(
         .spawn()
         .context("cannot run dpkg-deb")?;
     let tar = contents.stdout.take().context("dpkg-deb has no stdout")?;
-    let status = Command::new("tar")
+    let output = Command::new("tar")
         .args(["-x", "--wildcards", "-C"])
         .arg(directory)
         .args(members)
+        .env("LC_ALL", "C")
         .stdin(tar)
-        .status()
+        .output()
         .context("cannot run tar")?;
     let contents = contents.wait()?;
-    if !status.success() || !contents.success() {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let complaint = stderr
+        .lines()
+        .find(|line| !line.contains("Not found in archive") && !line.contains("Exiting with"));
+    if let Some(complaint) = complaint {
+        bail!("{} could not be unpacked: {complaint}", deb.display());
+    }
+    if !contents.success() {
         bail!("{} could not be unpacked", deb.display());
     }
     Ok(())
+}
+
+/// Every series, with the archive that this machine gets it from.
+fn suites() -> Result<Vec<Suite>> {
+    let (archive, security) = archives()?;
+    if security.is_none() {
+        say::note("this machine's apt sources name no security archive: those series are left out");
+    }
+    Ok(SUITES
+        .iter()
+        .filter_map(|(name, is_security)| {
+            let uri = if *is_security {
+                security.clone()
+            } else {
+                Some(archive.clone())
+            };
+            uri.map(|uri| Suite { name, uri })
+        })
+        .collect())
 }
 
 /// Where this machine gets Debian from: the archive, and its security updates.

@@ -1,19 +1,38 @@
 //! The commands behind `cargo xtask`.
 
+mod binaries;
 mod bpf_linker;
+mod btf;
 mod debian;
 mod ebpf;
+mod elf;
+mod initramfs;
+mod kernels;
+mod live;
+mod modules;
 mod place;
 mod run;
 mod rust_src;
 mod rustc_wrapper;
 mod say;
 mod source_digest;
+mod test;
 mod toolchain;
+mod vm;
+mod watch;
 
 use anyhow::{Result, bail};
 use place::Place;
 use std::process::ExitCode;
+use test::Choice;
+
+const USAGE: &str = "\
+cargo xtask ebpf [--check]     build the eBPF object that is committed, or check that it is current
+cargo xtask watch [ARG]...     build tracer and run `tracer watch ARG...` as root
+cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
+cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
+                               run the live tests in virtual machines
+cargo xtask test [--no-vm]     run every test: unit, live on this kernel, live in virtual machines";
 
 fn main() -> ExitCode {
     let outcome = if std::env::var_os(rustc_wrapper::MARK).is_some() {
@@ -29,10 +48,80 @@ fn main() -> ExitCode {
 
 fn command(words: Vec<String>) -> Result<ExitCode> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["ebpf"] => ebpf::build(&Place::find()?)?,
-        ["ebpf", "--check"] => ebpf::check(&Place::find()?)?,
-        _ => bail!("usage"),
+    let all_well = match words.as_slice() {
+        [] | ["help" | "-h" | "--help", ..] => {
+            say::result(USAGE);
+            true
+        }
+        ["ebpf"] => ebpf::build(&Place::find()?).map(|()| true)?,
+        ["ebpf", "--check"] => ebpf::check(&Place::find()?).map(|()| true)?,
+        ["watch", arguments @ ..] => match watch::watch(&Place::find()?, arguments)? {},
+        ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
+        ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
+        ["test"] => test::all(&Place::find()?, true)?,
+        ["test", "--no-vm"] => test::all(&Place::find()?, false)?,
+        words => bail!("`{}` is not a command\n{USAGE}", words.join(" ")),
+    };
+    Ok(if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn write_btf(place: &Place) -> Result<()> {
+    let kernels = kernels::fetch(place, &[])?;
+    btf::extract(place, &kernels.usable)
+}
+
+/// The flags of `xtask vm`.
+fn choice(flags: &[&str]) -> Result<Choice> {
+    let mut choice = Choice::default();
+    let mut words = flags.iter();
+    while let Some(flag) = words.next() {
+        let Some(value) = words.next() else {
+            bail!("{flag} needs a value\n{USAGE}");
+        };
+        // They travel on a kernel's command line, separated by commas.
+        if value.is_empty() || value.contains([' ', ',', '"']) {
+            bail!("`{value}` cannot be the value of {flag}");
+        }
+        match *flag {
+            "--kernel" => choice.kernels.push((*value).to_owned()),
+            "--tier" | "--filter" => {
+                choice
+                    .live
+                    .extend([(*flag).to_owned(), (*value).to_owned()]);
+            }
+            other => bail!("`{other}` is not a flag of `xtask vm`\n{USAGE}"),
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(choice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_vm() -> Result<()> {
+        let got = choice(&["--kernel", "5.10", "--tier", "auto", "--kernel", "6.1"])?;
+        assert_eq!(got.kernels, ["5.10", "6.1"]);
+        assert_eq!(got.live, ["--tier", "auto"]);
+        for wrong in [
+            &["--kernel"][..],
+            &["--speed", "9"],
+            &["--filter", "a,b"],
+            &["5.10"],
+        ] {
+            assert!(choice(wrong).is_err(), "{wrong:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn unknown_commands_are_refused() {
+        let words = ["fly", "--fast"].map(str::to_owned);
+        assert!(command(words.to_vec()).is_err());
+    }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Place {
     /// The workspace.
     pub(crate) root: PathBuf,
+    /// Where cargo builds the workspace.
+    pub(crate) target: PathBuf,
     /// Downloads and builds of our own, safe to delete.
     pub(crate) cache: PathBuf,
 }
@@ -28,6 +30,8 @@ impl Place {
     pub(crate) fn at(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            target: std::env::var_os("CARGO_TARGET_DIR")
+                .map_or_else(|| root.join("target"), PathBuf::from),
             cache: root.join("target/xtask"),
         }
     }

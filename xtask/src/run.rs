@@ -34,6 +34,16 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
         .with_context(|| format!("cannot run {}", name(command)))
 }
 
+/// Decompresses a file with `program`; the name needs no suffix that tells how.
+pub(crate) fn filter(program: &str, file: &Path) -> Result<Output> {
+    let input = std::fs::File::open(file).with_context(|| file.display().to_string())?;
+    Command::new(program)
+        .arg("-dc")
+        .stdin(input)
+        .output()
+        .with_context(|| format!("cannot run {program}"))
+}
+
 /// Starts a command that reads from nothing.
 pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
     start(command.stdin(Stdio::null()).spawn(), command)

@@ -1,0 +1,74 @@
+//! Static builds of `tracer` and of its live tests: the same two files run on
+//! this kernel and, with nothing else, inside a virtual machine.
+
+use crate::place::Place;
+use crate::{say, toolchain};
+use anyhow::{Context as _, Result, bail};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The two programs.
+#[derive(Debug)]
+pub(crate) struct Binaries {
+    pub(crate) tracer: PathBuf,
+    pub(crate) live: PathBuf,
+}
+
+/// Builds both.
+pub(crate) fn build(place: &Place) -> Result<Binaries> {
+    say::note("building static tracer and its live tests");
+    let target = place.root.join("target/static");
+    let mut command = toolchain::cargo();
+    command
+        .args(["test", "--quiet", "--release", "--no-run"])
+        .args(["--package", "tracer", "--test", "live"])
+        .args([
+            "--target",
+            TARGET,
+            "--message-format=json-render-diagnostics",
+        ])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(&place.root)
+        // A target of its own name keeps these flags away from build scripts and macros.
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    let output = command.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("tracer and its live tests do not build");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let live = messages
+        .lines()
+        .filter(|line| line.contains("\"kind\":[\"test\"]") && line.contains("\"name\":\"live\""))
+        .find_map(executable)
+        .context("cargo built no live tests")?;
+    let tracer = target.join(TARGET).join("release/tracer");
+    if !tracer.is_file() {
+        bail!("cargo built no {}", tracer.display());
+    }
+    Ok(Binaries { tracer, live })
+}
+
+/// The program that one of cargo's messages announces.
+fn executable(message: &str) -> Option<PathBuf> {
+    let (_, rest) = message.split_once("\"executable\":\"")?;
+    let (path, _) = rest.split_once('"')?;
+    Some(path.replace("\\\\", "\\").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_read_from_the_message() {
+        let message =
+            r#"{"target":{"kind":["test"],"name":"live"},"executable":"/t/live-1","fresh":true}"#;
+        assert_eq!(executable(message), Some("/t/live-1".into()));
+        assert_eq!(executable(r#"{"executable":null}"#), None);
+    }
+}

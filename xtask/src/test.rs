@@ -1,0 +1,147 @@
+//! `xtask test`: every test there is, and one verdict.
+
+use crate::binaries::{self, Binaries};
+use crate::kernels::{self, Kernels};
+use crate::live::{self, Counts, Run};
+use crate::place::Place;
+use crate::{btf, run, say, toolchain, vm};
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::Stdio;
+use std::thread;
+
+/// What to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// Series of kernels; empty for all.
+    pub(crate) kernels: Vec<String>,
+    /// Arguments for the live tests.
+    pub(crate) live: Vec<String>,
+}
+
+/// Unit tests, live tests on this kernel, live tests on the other kernels.
+pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
+    let mut total = Counts::default();
+    let kernels = kernels::fetch(place, &[]);
+    match &kernels {
+        Ok(kernels) => btf::extract(place, &kernels.usable)?,
+        Err(error) => say::note(&format!("no kernels: {error:#}")),
+    }
+    total.add(unit_tests(place)?);
+    let binaries = binaries::build(place)?;
+    let mut runs = vec![this_kernel(&binaries)?];
+    if with_vm {
+        let kernels = kernels?;
+        runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[])?);
+        total.add(missing(&kernels));
+    }
+    Ok(report(&runs, total))
+}
+
+/// The live tests on the chosen kernels.
+pub(crate) fn vms(place: &Place, choice: &Choice) -> Result<bool> {
+    let kernels = kernels::fetch(place, &choice.kernels)?;
+    let mut total = Counts::default();
+    if choice.kernels.is_empty() {
+        total.add(missing(&kernels));
+    } else if kernels.usable.len() < choice.kernels.len() {
+        bail!("not every kernel asked for is to be had (see above)");
+    }
+    let binaries = binaries::build(place)?;
+    let runs = vm::matrix(place, &kernels.usable, &binaries, &choice.live)?;
+    Ok(report(&runs, total))
+}
+
+/// A kernel that cannot be had is skipped; too many of them are a failure.
+fn missing(kernels: &Kernels) -> Counts {
+    for kernel in &kernels.missing {
+        say::result(&format!("skip kernel {kernel}"));
+    }
+    let enough = kernels.usable.len() >= kernels::AT_LEAST;
+    if !enough {
+        say::result(&format!(
+            "FAIL only {} kernels could be had, and {} are the least that prove something",
+            kernels.usable.len(),
+            kernels::AT_LEAST
+        ));
+    }
+    Counts {
+        passed: 0,
+        failed: usize::from(!enough),
+        skipped: kernels.missing.len(),
+    }
+}
+
+fn unit_tests(place: &Place) -> Result<Counts> {
+    say::note("cargo test --workspace");
+    let mut child = run::spawn(
+        toolchain::cargo()
+            .args(["test", "--workspace", "--no-fail-fast"])
+            .current_dir(&place.root)
+            .stdout(Stdio::piped()),
+    )?;
+    let mut counts = Counts::default();
+    let stdout = child.stdout.take().context("cargo has no stdout")?;
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        if let Some(more) = Counts::parse(&line) {
+            counts.add(more);
+        } else if !line.ends_with("... ok") {
+            say::result(&line);
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && counts.failed == 0 {
+        bail!("cargo test failed without a failed test ({status})");
+    }
+    Ok(counts)
+}
+
+/// The live tests on the kernel that is running.
+fn this_kernel(binaries: &Binaries) -> Result<Run> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let series: Vec<&str> = release.trim().split('.').take(2).collect();
+    let name = format!("this:{}", series.join("."));
+    say::note(&format!("live tests on this kernel ({})", release.trim()));
+    let mut child = run::spawn(
+        run::as_root(&binaries.live)?
+            .arg("--tracer")
+            .arg(&binaries.tracer)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )?;
+    let stderr = child
+        .stderr
+        .take()
+        .context("the live tests have no stderr")?;
+    // Beside each other: a full pipe would stop the tests.
+    let remarks = thread::spawn(move || text(stderr));
+    let mut output = text(
+        child
+            .stdout
+            .take()
+            .context("the live tests have no stdout")?,
+    );
+    let status = child.wait()?;
+    output.push_str(&remarks.join().unwrap_or_default());
+    Ok(Run::read(&name, &output, status.code()))
+}
+
+fn text(mut stream: impl Read) -> String {
+    let mut bytes = Vec::new();
+    // What was read before an error is still worth showing.
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Prints the table, the failures and the summary; says whether all is well.
+fn report(runs: &[Run], mut total: Counts) -> bool {
+    say::result(&live::table(runs));
+    say::result(&live::details(runs));
+    for run in runs {
+        total.add(run.counts());
+    }
+    say::result(&total.summary());
+    total.failed == 0
+}

@@ -1,0 +1,207 @@
+//! `xtask vm`: the live tests on other kernels, each in a virtual machine.
+
+use crate::binaries::Binaries;
+use crate::initramfs::Initramfs;
+use crate::kernels::Kernel;
+use crate::live::{self, Run};
+use crate::place::Place;
+use crate::{run, say};
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// From power-on to the first word of init; a boot takes about five seconds.
+const BOOT_PATIENCE: Duration = Duration::from_secs(90);
+
+/// For all scenarios on all tiers.
+const RUN_PATIENCE: Duration = Duration::from_secs(900);
+
+/// From the last word of init to power-off.
+const END_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How many machines run at a time.
+const AT_A_TIME: usize = 2;
+
+const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
+
+/// Runs the live tests on every kernel; `arguments` go to them.
+pub(crate) fn matrix(
+    place: &Place,
+    kernels: &[Kernel],
+    binaries: &Binaries,
+    arguments: &[String],
+) -> Result<Vec<Run>> {
+    run::need_programs(&[QEMU])?;
+    let directory = place.cache.join("vm");
+    fs::create_dir_all(&directory)?;
+    let queue = Mutex::new(kernels.iter().enumerate());
+    let results = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().ok().and_then(|mut queue| queue.next());
+                    let Some((index, kernel)) = next else {
+                        return;
+                    };
+                    let run = one(&directory, kernel, binaries, arguments);
+                    if let Ok(mut results) = results.lock() {
+                        results.push((index, run));
+                    }
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_default();
+    results.sort_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, run)| run).collect())
+}
+
+/// One kernel: pack, boot, read, report.
+fn one(directory: &Path, kernel: &Kernel, binaries: &Binaries, arguments: &[String]) -> Run {
+    let start = Instant::now();
+    say::note(&format!("vm {}: booting {}", kernel.series, kernel.release));
+    let console = pack(directory, kernel, binaries).and_then(|initramfs| {
+        let console = boot(kernel, &initramfs, arguments)?;
+        if console.lines().any(live::has_begun) {
+            return Ok(console);
+        }
+        // The emulator, not the kernel, loses a boot now and then.
+        say::note(&format!(
+            "vm {}: init said nothing, once more",
+            kernel.series
+        ));
+        boot(kernel, &initramfs, arguments)
+    });
+    let run = match console {
+        Ok(console) => {
+            let log = directory.join(format!("{}.console", kernel.series));
+            // For whoever looks into a failure; the result does not depend on it.
+            let _ = fs::write(log, &console);
+            Run::read(&kernel.series, &console, live::exit_code(&console))
+        }
+        Err(error) => Run {
+            kernel: kernel.series.clone(),
+            problems: vec![format!("{error:#}")],
+            ..Run::default()
+        },
+    };
+    let counts = run.counts();
+    say::note(&format!(
+        "vm {}: {} passed, {} failed, {} skipped in {} s",
+        kernel.series,
+        counts.passed,
+        counts.failed,
+        counts.skipped,
+        start.elapsed().as_secs()
+    ));
+    run
+}
+
+/// Writes the initramfs: the live tests are its init.
+fn pack(directory: &Path, kernel: &Kernel, binaries: &Binaries) -> Result<std::path::PathBuf> {
+    let mut initramfs = Initramfs::default();
+    for name in ["proc", "sys", "dev", "tmp", "modules"] {
+        initramfs.directory(name);
+    }
+    // The kernel opens it for init before anything can be mounted.
+    initramfs.character_device("dev/console", 5, 1);
+    initramfs.program("init", &read(&binaries.live)?);
+    initramfs.program("tracer", &read(&binaries.tracer)?);
+    let mut order = String::new();
+    for module in &kernel.modules {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        initramfs.file(&format!("modules/{name}"), &read(module)?);
+        order.push_str(&format!("/modules/{name}\n"));
+    }
+    initramfs.file("modules.order", order.as_bytes());
+    let path = directory.join(format!("{}.cpio", kernel.series));
+    fs::write(&path, initramfs.finish())?;
+    Ok(path)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// Boots a kernel, waits for its end, and returns all that its console showed.
+fn boot(kernel: &Kernel, initramfs: &Path, arguments: &[String]) -> Result<String> {
+    let mut append = "console=ttyS0 quiet panic=-1".to_owned();
+    if !arguments.is_empty() {
+        append.push_str(&format!(" live.args={}", arguments.join(",")));
+    }
+    let mut machine = run::spawn(
+        Command::new(QEMU.0)
+            // Not KVM: /dev/kvm may exist and yet a guest under it hang. Without
+            // CMPXCHG16B, because QEMU 7.2's emulation of it breaks Linux 6.12's kmalloc.
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"])
+            .args(["-smp", "2", "-m", "1G", "-nographic", "-no-reboot"])
+            .args(["-nodefaults", "-serial", "stdio", "-kernel"])
+            .arg(&kernel.image)
+            .arg("-initrd")
+            .arg(initramfs)
+            .args(["-append", &append])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )?;
+    let console = watch(&mut machine);
+    // By its own process id, and only if it did not power off.
+    if run::wait_at_most(&mut machine, Duration::ZERO)?.is_none() {
+        return Ok(console);
+    }
+    let mut complaint = String::new();
+    if let Some(mut stderr) = machine.stderr.take() {
+        std::io::Read::read_to_string(&mut stderr, &mut complaint)?;
+    }
+    Ok(console + &complaint)
+}
+
+/// Collects the console until the machine is off or out of time.
+fn watch(machine: &mut Child) -> String {
+    let Some(stdout) = machine.stdout.take() else {
+        return String::new();
+    };
+    let (sender, receiver) = mpsc::channel();
+    // Ends with the pipe, at the latest when the machine is killed.
+    thread::spawn(move || {
+        let mut reader = BufReader::new(stdout);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
+                return;
+            }
+            line.clear();
+        }
+    });
+    let mut console = String::new();
+    let mut deadline = Instant::now() + BOOT_PATIENCE;
+    let mut begun = false;
+    loop {
+        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                if !begun && live::has_begun(&line) {
+                    begun = true;
+                    deadline = Instant::now() + RUN_PATIENCE;
+                }
+                if line.contains("live-exit ") {
+                    deadline = Instant::now() + END_PATIENCE;
+                }
+                console.push_str(&line);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                console.push_str("\nxtask: this machine was out of time and is switched off\n");
+                return console;
+            }
+            Err(RecvTimeoutError::Disconnected) => return console,
+        }
+    }
+}
