@@ -1,2 +1,36 @@
-//! tracer
-fn main() {}
+//! tracer: names the process and the cause behind EADDRNOTAVAIL and behind
+//! listen-queue drops.
+//!
+//! The data's way: `host` learns what the kernel offers and plans, `probe`
+//! loads and attaches, `source` yields bytes and counters, `decode` makes
+//! events of them, `attribute` names processes, `output` writes. `watch` is the
+//! loop around it.
+
+mod attribute;
+mod cli;
+mod decode;
+mod exit;
+mod host;
+mod model;
+mod output;
+mod probe;
+mod reconcile;
+mod source;
+mod startup;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let cli::Verb::Watch(arguments) = &cli.verb;
+    match watch::run(arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(failed) => {
+            output::say(&format!("tracer: {failed}"));
+            failed.code()
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Which processes hold a socket? /proc/PID/fd tells, for those alive; what was
+//! seen before outlives them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    os::unix::ffi::OsStrExt,
+    time::{Duration, Instant},
+};
+
+use super::process::{Processes, Start, start_ticks};
+use crate::model::Process;
+
+/// How old an answer may be. Reading every /proc/PID/fd costs milliseconds, so
+/// a flood of drops must not ask for each.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A process that held the socket, by pid and start time in ticks.
+type Id = (u32, u64);
+
+#[derive(Default)]
+struct Known {
+    holders: Vec<Id>,
+    /// Names of the holders when they were seen, for when they are gone.
+    names: Vec<Process>,
+    read: Option<Instant>,
+}
+
+/// Remembers who holds which listener.
+#[derive(Default)]
+pub(crate) struct Holders {
+    known: HashMap<u64, Known>,
+}
+
+impl Holders {
+    /// Notes the holders of every listening TCP socket on the machine.
+    pub(crate) fn remember_listeners(&mut self) {
+        let inodes = listening_inodes();
+        let mut processes = Processes::new();
+        for (inode, holders) in scan(|inode| inodes.contains(&inode)) {
+            let names = look_up_all(&holders, &mut processes);
+            self.known.insert(inode, Known { holders, names, read: None });
+        }
+    }
+
+    /// The processes that hold the socket with this inode, by pid, pid 1 last;
+    /// if none does any more, those that did.
+    pub(crate) fn of(&mut self, inode: u64, processes: &mut Processes) -> Vec<Process> {
+        if inode == 0 {
+            return Vec::new();
+        }
+        let known = self.known.entry(inode).or_default();
+        if known.read.is_none_or(|read| read.elapsed() > FRESH) {
+            let found = scan(|candidate| candidate == inode).remove(&inode).unwrap_or_default();
+            let names = look_up_all(&found, processes);
+            if !names.is_empty() {
+                known.holders = found;
+                known.names = names;
+            }
+            known.read = Some(Instant::now());
+        }
+        known.names.clone()
+    }
+}
+
+fn look_up_all(holders: &[Id], processes: &mut Processes) -> Vec<Process> {
+    holders
+        .iter()
+        .filter_map(|(pid, start)| processes.look_up(*pid, Some(Start::Ticks(*start))))
+        .collect()
+}
+
+/// Holders of every socket that `wanted` names.
+fn scan(wanted: impl Fn(u64) -> bool) -> HashMap<u64, Vec<Id>> {
+    let mut found: HashMap<u64, Vec<Id>> = HashMap::new();
+    for pid in pids() {
+        let mut held: Vec<u64> = sockets_of(pid).into_iter().filter(|inode| wanted(*inode)).collect();
+        if held.is_empty() {
+            continue;
+        }
+        held.sort_unstable();
+        held.dedup();
+        let Some(start) = start_ticks(pid) else { continue };
+        for inode in held {
+            found.entry(inode).or_default().push((pid, start));
+        }
+    }
+    for holders in found.values_mut() {
+        holders.sort_unstable_by_key(|(pid, _)| (*pid == 1, *pid));
+    }
+    found
+}
+
+/// Every process id in /proc.
+pub(super) fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Inodes of the sockets that a process holds; none if it is gone or another
+/// user's and not ours to read.
+fn sockets_of(pid: u32) -> Vec<u64> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|target| socket_inode(target.as_os_str().as_bytes()))
+        .collect()
+}
+
+/// The number in `socket:[N]`.
+fn socket_inode(link: &[u8]) -> Option<u64> {
+    let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// Inodes of the listening TCP sockets of every namespace that a process is in.
+fn listening_inodes() -> HashSet<u64> {
+    let mut namespaces = HashSet::new();
+    let mut inodes = HashSet::new();
+    for pid in pids() {
+        let Ok(namespace) = fs::read_link(format!("/proc/{pid}/ns/net")) else { continue };
+        if !namespaces.insert(namespace) {
+            continue;
+        }
+        for table in ["tcp", "tcp6"] {
+            inodes.extend(listeners_in(&format!("/proc/{pid}/net/{table}")));
+        }
+    }
+    inodes
+}
+
+/// Reads the listeners from the top of a /proc/net/tcp table: the kernel lists
+/// them before every other socket (tcp_seq_start, net/ipv4/tcp_ipv4.c), so a
+/// host with many connections costs nothing.
+fn listeners_in(table: &str) -> Vec<u64> {
+    use std::io::BufRead;
+    let Ok(file) = fs::File::open(table) else { return Vec::new() };
+    std::io::BufReader::new(file)
+        .lines()
+        .skip(1)
+        .map_while(|line| listening_row(&line.ok()?))
+        .collect()
+}
+
+/// The inode in a row of /proc/net/tcp whose state is LISTEN (0A).
+fn listening_row(row: &str) -> Option<u64> {
+    let mut fields = row.split_ascii_whitespace();
+    if fields.nth(3)? != "0A" {
+        return None;
+    }
+    fields.nth(5)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_socket_links() {
+        assert_eq!(socket_inode(b"socket:[123]"), Some(123));
+        for other in [&b"pipe:[1]"[..], b"socket:[]", b"socket:[1", b"/dev/null", b"\xff"] {
+            assert_eq!(socket_inode(other), None);
+        }
+    }
+
+    #[test]
+    fn reads_listening_rows_only() {
+        let row = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4242 1 0000000000000000 100 0 0 10 0";
+        assert_eq!(listening_row(row), Some(4242));
+        assert_eq!(listening_row(&row.replace(" 0A ", " 01 ")), None);
+        assert_eq!(listening_row(""), None);
+        assert_eq!(listening_row("a b c 0A"), None);
+    }
+
+    #[test]
+    fn names_this_process_for_its_listener() -> std::io::Result<()> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        use std::os::fd::AsRawFd;
+        let link = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd()))?;
+        let inode = socket_inode(link.as_os_str().as_bytes()).unwrap_or(0);
+        assert!(listening_inodes().contains(&inode));
+        let mut holders = Holders::default();
+        let found = holders.of(inode, &mut Processes::new());
+        assert_eq!(found.iter().map(|p| p.pid).collect::<Vec<_>>(), [std::process::id()]);
+        drop(listener);
+        // What was seen outlives the socket.
+        assert_eq!(holders.of(inode, &mut Processes::new()).len(), 1);
+        Ok(())
+    }
+}

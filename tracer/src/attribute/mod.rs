@@ -1,0 +1,171 @@
+//! Who is it? Turns a decoded event into a [`Failure`] with processes.
+//!
+//! What the kernel side saw on a process's behalf (pid, start time, name) is
+//! always right; /proc adds to it only where it still shows the same process.
+
+pub(crate) mod holders;
+pub(crate) mod namespaces;
+pub(crate) mod process;
+
+use tracer_common::{Kind, Task, flag};
+
+use crate::{
+    decode::{Decoded, comm},
+    host::clock,
+    model::{Failure, Process, Queue, Role},
+};
+use holders::Holders;
+use process::{Processes, Start};
+
+/// Attributes events; keeps what it learned about processes and listeners.
+pub(crate) struct Attributor {
+    processes: Processes,
+    holders: Holders,
+}
+
+impl Attributor {
+    /// Remembers who holds which listener right now, so that a process that
+    /// goes away with its drops can still be named.
+    pub(crate) fn new() -> Self {
+        let mut holders = Holders::default();
+        holders.remember_listeners();
+        Self { processes: Processes::new(), holders }
+    }
+
+    /// Names the processes of an event.
+    pub(crate) fn attribute(&mut self, event: &Decoded) -> Failure {
+        let is_drop =
+            matches!(event.kind, Kind::SynDropped | Kind::AckDropped | Kind::OverflowReset);
+        let (process, holders) =
+            if is_drop { self.listener(event) } else { (self.caller(event), Vec::new()) };
+        let raw = &event.raw;
+        let queue = |len, max| is_drop.then_some(Queue { len, max });
+        Failure {
+            time: clock::wall_time(raw.time_ns),
+            kind: event.kind,
+            cause: event.cause,
+            hook: event.hook,
+            errno: (raw.errno != 0).then_some(raw.errno),
+            process,
+            holders,
+            netns: raw.netns,
+            family: event.family,
+            protocol: raw.protocol,
+            local: event.local,
+            remote: event.remote,
+            inode: (raw.inode != 0).then_some(raw.inode),
+            accept_queue: queue(raw.accept_len, raw.accept_max),
+            request_queue: queue(raw.request_len, raw.request_max),
+            syncookie: raw.flags & flag::SYNCOOKIE != 0,
+        }
+    }
+
+    /// The process that made the call that failed.
+    fn caller(&mut self, event: &Decoded) -> Option<(Process, Role)> {
+        let caller = &event.raw.caller;
+        if caller.flags & flag::KERNEL_THREAD == 0 {
+            return self.task(caller).map(|process| (process, Role::Caller));
+        }
+        // A kernel thread works for someone if a process holds the socket:
+        // the extra subflows of an MPTCP connection.
+        let holder = self.holders.of(event.raw.inode, &mut self.processes).into_iter().next();
+        Some(match holder {
+            Some(holder) => (holder, Role::Holder),
+            None => (Process::kernel(comm(caller)), Role::Caller),
+        })
+    }
+
+    /// The process responsible for a listener, and all that hold it.
+    fn listener(&mut self, event: &Decoded) -> (Option<(Process, Role)>, Vec<Process>) {
+        let raw = &event.raw;
+        let holders = self.holders.of(raw.inode, &mut self.processes);
+        let opener = self.task(&raw.listener);
+        let acceptor = self.task(&raw.acceptor);
+        let fallback = (raw.flags & flag::KERNEL_SOCKET != 0)
+            .then(|| (Process::kernel(b"kernel"), Role::Holder));
+        let process = responsible(acceptor, opener, &holders).or(fallback);
+        (process, holders)
+    }
+
+    fn task(&mut self, task: &Task) -> Option<Process> {
+        if task.tgid == 0 {
+            return None;
+        }
+        let start = Start::Nanoseconds(task.start_ns);
+        let known = self.processes.look_up(task.tgid, Some(start));
+        let mut process = known.unwrap_or(Process { pid: task.tgid, ..Process::default() });
+        process.comm = comm(task).to_vec();
+        process.tid = Some(task.tid);
+        process.uid = Some(task.uid);
+        Some(process)
+    }
+}
+
+/// Who answers for a listener: who accepts from it, else who opened it, else
+/// who holds it. A process that no longer holds it answers only if nobody does.
+/// pid 1 opens sockets on behalf of the services it starts, so it answers last.
+fn responsible(
+    acceptor: Option<Process>,
+    opener: Option<Process>,
+    holders: &[Process],
+) -> Option<(Process, Role)> {
+    let holds = |process: &Process| {
+        holders.is_empty() || holders.iter().any(|holder| holder.pid == process.pid)
+    };
+    let acts_for_others = |process: &Process| process.pid == 1 && holders.len() > 1;
+    if let Some(acceptor) = acceptor.filter(&holds) {
+        return Some((acceptor, Role::Acceptor));
+    }
+    if let Some(opener) = opener.filter(|opener| holds(opener) && !acts_for_others(opener)) {
+        return Some((opener, Role::Listener));
+    }
+    let first = holders.iter().find(|holder| !acts_for_others(holder));
+    first.cloned().map(|holder| (holder, Role::Holder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32) -> Process {
+        Process { pid, ..Process::default() }
+    }
+
+    fn verdict(
+        acceptor: Option<u32>,
+        opener: Option<u32>,
+        holders: &[u32],
+    ) -> Option<(u32, Role)> {
+        let holders: Vec<_> = holders.iter().copied().map(process).collect();
+        responsible(acceptor.map(process), opener.map(process), &holders)
+            .map(|(process, role)| (process.pid, role))
+    }
+
+    #[test]
+    fn who_answers_for_a_listener() {
+        let table = [
+            // A server that accepts.
+            (Some(7), Some(7), &[7][..], Some((7, Role::Acceptor))),
+            // It never accepted.
+            (None, Some(7), &[7], Some((7, Role::Listener))),
+            // Prefork: a child accepted last.
+            (Some(9), Some(7), &[7, 8, 9], Some((9, Role::Acceptor))),
+            // That child is gone.
+            (Some(9), Some(7), &[7, 8], Some((7, Role::Listener))),
+            // The opener passed the socket on and closed it.
+            (None, Some(7), &[8], Some((8, Role::Holder))),
+            // Everybody is gone.
+            (Some(9), Some(7), &[], Some((9, Role::Acceptor))),
+            (None, Some(7), &[], Some((7, Role::Listener))),
+            // Older than tracer.
+            (None, None, &[8, 9], Some((8, Role::Holder))),
+            // Socket activation.
+            (None, Some(1), &[1, 9], Some((9, Role::Holder))),
+            (None, Some(1), &[1], Some((1, Role::Listener))),
+            (None, None, &[], None),
+        ];
+        for (acceptor, opener, holders, expected) in table {
+            assert_eq!(verdict(acceptor, opener, holders), expected, "{acceptor:?} {opener:?} {holders:?}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The kernel's own listen-queue counters of every network namespace.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+};
+
+use super::holders::pids;
+
+/// Counters of `TcpExt` in /proc/net/netstat, since the namespace was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Netstat {
+    /// Segments that found the accept queue full.
+    pub(crate) listen_overflows: u64,
+    /// Segments that a listener dropped, for any reason.
+    pub(crate) listen_drops: u64,
+    /// SYNs dropped because the request queue was full and syncookies are off.
+    pub(crate) req_qfull_drop: u64,
+}
+
+impl Netstat {
+    /// What came since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            listen_overflows: self.listen_overflows.wrapping_sub(earlier.listen_overflows),
+            listen_drops: self.listen_drops.wrapping_sub(earlier.listen_drops),
+            req_qfull_drop: self.req_qfull_drop.wrapping_sub(earlier.req_qfull_drop),
+        }
+    }
+}
+
+struct Namespace {
+    /// Of any process inside; it shows the namespace it was opened in even
+    /// after that process is gone. `None`: let go.
+    netstat: Option<File>,
+    baseline: Netstat,
+    last: Netstat,
+}
+
+/// Follows the namespaces that processes are in.
+pub(crate) struct Namespaces {
+    known: BTreeMap<u32, Namespace>,
+}
+
+impl Namespaces {
+    /// Takes the baseline of every namespace that exists now.
+    pub(crate) fn new() -> Self {
+        let mut namespaces = Self { known: BTreeMap::new() };
+        for (inum, netstat) in inhabited() {
+            let now = netstat.as_ref().ok().and_then(|file| read(file).ok()).unwrap_or_default();
+            let namespace = Namespace { netstat: netstat.ok(), baseline: now, last: now };
+            namespaces.known.insert(inum, namespace);
+        }
+        namespaces
+    }
+
+    /// Looks for new namespaces, reads all, and lets go of those without
+    /// processes: an open file would keep them, and their devices, alive.
+    pub(crate) fn refresh(&mut self) {
+        let mut inhabited = inhabited();
+        for (inum, namespace) in &mut self.known {
+            let found = inhabited.remove(inum);
+            if namespace.netstat.is_none()
+                && let Some(Ok(file)) = &found
+            {
+                namespace.netstat = file.try_clone().ok();
+            }
+            if let Some(now) = namespace.netstat.as_ref().and_then(|file| read(file).ok()) {
+                namespace.last = now;
+            }
+            if found.is_none() {
+                namespace.netstat = None;
+            }
+        }
+        for (inum, netstat) in inhabited {
+            // Made after tracer started: its counters began at zero.
+            let last = netstat.as_ref().ok().and_then(|file| read(file).ok()).unwrap_or_default();
+            let baseline = Netstat::default();
+            self.known.insert(inum, Namespace { netstat: netstat.ok(), baseline, last });
+        }
+    }
+
+    /// What the kernel counted in each namespace since the baseline, and
+    /// whether that is still being read.
+    pub(crate) fn deltas(&self) -> BTreeMap<u32, (Netstat, bool)> {
+        self.known
+            .iter()
+            .map(|(inum, namespace)| {
+                let delta = namespace.last.since(namespace.baseline);
+                (*inum, (delta, namespace.netstat.is_some()))
+            })
+            .collect()
+    }
+
+    /// Whether this namespace has been seen.
+    pub(crate) fn knows(&self, inum: u32) -> bool {
+        self.known.contains_key(&inum)
+    }
+}
+
+/// Every namespace that a process is in, with its counters.
+fn inhabited() -> BTreeMap<u32, io::Result<File>> {
+    let mut found = BTreeMap::new();
+    for pid in pids() {
+        let Some(inum) = namespace_of(pid) else { continue };
+        let open = || File::open(format!("/proc/{pid}/net/netstat"));
+        let entry = found.entry(inum).or_insert_with(open);
+        if entry.is_err() {
+            // The process went away in between: ask the next one.
+            *entry = open();
+        }
+    }
+    found
+}
+
+/// Inode number of the network namespace of a process.
+fn namespace_of(pid: u32) -> Option<u32> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+fn read(netstat: &File) -> io::Result<Netstat> {
+    let mut text = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let got = netstat.read_at(&mut chunk, text.len() as u64)?;
+        if got == 0 {
+            break;
+        }
+        text.extend_from_slice(&chunk[..got]);
+    }
+    parse(&String::from_utf8_lossy(&text)).ok_or_else(|| io::Error::other("no TcpExt counters"))
+}
+
+/// /proc/net/netstat: a line of names, then a line of values, per group.
+fn parse(text: &str) -> Option<Netstat> {
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let mut netstat = Netstat::default();
+    for (name, value) in names.split(' ').zip(values.split(' ')) {
+        let counter = match name {
+            "ListenOverflows" => &mut netstat.listen_overflows,
+            "ListenDrops" => &mut netstat.listen_drops,
+            "TCPReqQFullDrop" => &mut netstat.req_qfull_drop,
+            _ => continue,
+        };
+        *counter = value.parse().ok()?;
+    }
+    Some(netstat)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_by_name() {
+        let text = "TcpExt: A ListenOverflows B ListenDrops TCPReqQFullDrop\nTcpExt: 1 2 3 4 5\nIpExt: x\nIpExt: 9\n";
+        let expected = Netstat { listen_overflows: 2, listen_drops: 4, req_qfull_drop: 5 };
+        assert_eq!(parse(text), Some(expected));
+        assert_eq!(parse("TcpExt: ListenDrops\n"), None);
+        assert_eq!(parse("TcpExt: ListenDrops\nTcpExt: x\n"), None);
+        assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn this_namespace_is_found_and_readable() {
+        let mut namespaces = Namespaces::new();
+        let own = namespace_of(std::process::id()).unwrap_or(0);
+        assert!(namespaces.knows(own));
+        namespaces.refresh();
+        assert!(namespaces.deltas().get(&own).is_some_and(|(_, live)| *live));
+    }
+}

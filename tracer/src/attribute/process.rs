@@ -1,0 +1,187 @@
+//! What /proc tells about one process, checked against its start time so that
+//! a reused pid is never mistaken for the process that had it before.
+
+use std::{collections::HashMap, fs, os::unix::ffi::OsStringExt, time::Instant};
+
+use crate::{host::clock, model::Process};
+
+/// How many processes are remembered. Beyond that, all are forgotten at once:
+/// /proc is then read again, and one that is gone keeps the name the kernel
+/// side gave it.
+const REMEMBERED: usize = 4096;
+
+/// After this long a remembered process is read again: it may have called
+/// `execve`.
+const FRESH_SECONDS: u64 = 1;
+
+/// When a process started, in the unit at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nanoseconds of `CLOCK_BOOTTIME`, as the kernel side reads them.
+    Nanoseconds(u64),
+    /// Clock ticks, as in `/proc/PID/stat`.
+    Ticks(u64),
+}
+
+/// Reads and remembers processes.
+pub(crate) struct Processes {
+    ticks_per_second: u64,
+    known: HashMap<(u32, u64), (Process, Instant)>,
+}
+
+impl Processes {
+    pub(crate) fn new() -> Self {
+        Self { ticks_per_second: clock::ticks_per_second(), known: HashMap::new() }
+    }
+
+    /// The process with this pid, if it is the one that started then. What was
+    /// learned while it lived outlives it. `None`: never seen, or not it.
+    pub(crate) fn look_up(&mut self, pid: u32, start: Option<Start>) -> Option<Process> {
+        let wanted = start.map(|start| self.ticks(start));
+        if let Some(ticks) = wanted
+            && let Some((process, read)) = self.known.get(&(pid, ticks))
+            && read.elapsed().as_secs() < FRESH_SECONDS
+        {
+            return Some(process.clone());
+        }
+        let read = read(pid).filter(|(ticks, _)| wanted.is_none_or(|wanted| wanted == *ticks));
+        match (read, wanted) {
+            (Some((ticks, process)), _) => {
+                if self.known.len() >= REMEMBERED {
+                    self.known.clear();
+                }
+                self.known.insert((pid, ticks), (process.clone(), Instant::now()));
+                Some(process)
+            }
+            (None, Some(ticks)) => self.known.get(&(pid, ticks)).map(|(process, _)| process.clone()),
+            (None, None) => None,
+        }
+    }
+
+    fn ticks(&self, start: Start) -> u64 {
+        match start {
+            // nsec_to_clock_t() (kernel/time/time.c) truncates.
+            Start::Nanoseconds(ns) => ns / (1_000_000_000 / self.ticks_per_second),
+            Start::Ticks(ticks) => ticks,
+        }
+    }
+}
+
+/// Start time (in ticks) of a live process.
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?).map(|stat| stat.start)
+}
+
+/// Start time and everything else. The start time is read first and last, so
+/// that a pid reused in between shows.
+fn read(pid: u32) -> Option<(u64, Process)> {
+    let stat = parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
+    if start_ticks(pid)? != stat.start {
+        return None;
+    }
+    let process = Process {
+        pid,
+        tid: None,
+        comm: stat.comm,
+        exe: exe.map(|path| path.into_os_string().into_vec()),
+        cmdline: cmdline.map(join_arguments).filter(|line| !line.is_empty()),
+        uid: status.as_deref().and_then(real_uid),
+        kernel: stat.is_kernel_thread,
+    };
+    Some((stat.start, process))
+}
+
+struct Stat {
+    comm: Vec<u8>,
+    start: u64,
+    is_kernel_thread: bool,
+}
+
+/// `PF_KTHREAD` of the flags field (include/linux/sched.h).
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// Parses `/proc/PID/stat` (proc_pid_stat(5)). The name may hold anything,
+/// blanks and parentheses included, so it ends at the last parenthesis.
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
+    let open = stat.iter().position(|byte| *byte == b'(')?;
+    let close = stat.iter().rposition(|byte| *byte == b')')?;
+    let comm = stat.get(open + 1..close)?.to_vec();
+    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // `rest` begins with field 3 (state).
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some(Stat { comm, start: number(22)?, is_kernel_thread: number(9)? & PF_KTHREAD != 0 })
+}
+
+fn join_arguments(mut cmdline: Vec<u8>) -> Vec<u8> {
+    while cmdline.last() == Some(&0) {
+        cmdline.pop();
+    }
+    for byte in &mut cmdline {
+        if *byte == 0 {
+            *byte = b' ';
+        }
+    }
+    cmdline
+}
+
+/// The first number of the line `Uid:` in `/proc/PID/status`.
+fn real_uid(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat_with_name(name: &str) -> Vec<u8> {
+        let zeros = "0 ".repeat(30);
+        format!("42 ({name}) S 1 2 3 4 5 2097152 7 8 9 10 11 12 13 14 15 16 17 18 4711 {zeros}")
+            .into_bytes()
+    }
+
+    #[test]
+    fn names_may_hold_anything() {
+        for name in ["nginx", "a b", "x) R 1", "((", "\u{1b}[31m", ""] {
+            let stat = parse_stat(&stat_with_name(name)).map(|stat| (stat.comm, stat.start));
+            assert_eq!(stat, Some((name.as_bytes().to_vec(), 4711)), "{name}");
+        }
+    }
+
+    #[test]
+    fn kernel_threads_are_told() {
+        let kernel = parse_stat(&stat_with_name("kworker")).map(|stat| stat.is_kernel_thread);
+        assert_eq!(kernel, Some(true));
+    }
+
+    #[test]
+    fn any_prefix_is_refused_or_parsed() {
+        let stat = stat_with_name("x");
+        for length in 0..stat.len() {
+            let _ = parse_stat(&stat[..length]);
+        }
+        assert!(parse_stat(b"").is_none());
+        assert!(parse_stat(b")(").is_none());
+    }
+
+    #[test]
+    fn arguments_are_joined() {
+        assert_eq!(join_arguments(b"a\0b c\0\0".to_vec()), b"a b c");
+        assert_eq!(join_arguments(Vec::new()), b"");
+    }
+
+    #[test]
+    fn this_process_is_found_and_an_impostor_is_not() {
+        let mut processes = Processes::new();
+        let pid = std::process::id();
+        let start = start_ticks(pid).map(Start::Ticks);
+        assert!(start.is_some());
+        assert_eq!(processes.look_up(pid, start).map(|process| process.pid), Some(pid));
+        assert_eq!(processes.look_up(pid, Some(Start::Ticks(1))), None);
+        assert_eq!(processes.look_up(u32::MAX, None), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! The command line.
+
+use std::{ffi::OsString, num::NonZeroU64, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::host::plan::Choice;
+
+/// Names the process and the cause behind `Cannot assign requested address`
+/// and behind dropped SYNs.
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Report failures the moment they happen
+    #[command(after_help = crate::exit::HELP)]
+    Watch(Watch),
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned lines for people
+    Text,
+    /// One JSON object per line, see docs/records.md
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Watch {
+    /// Which hooks to use
+    #[arg(long, value_enum, default_value_t = Choice::Auto, value_name = "TIER")]
+    pub(crate) hooks: Choice,
+
+    /// How to write records
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+
+    /// Stop after this long (10, 10s, 500ms, 2m, 1h)
+    #[arg(long, value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Stop after this many events
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<NonZeroU64>,
+
+    /// Show only events of this process: as caller, or as holder of the
+    /// listener (may be repeated). Totals stay those of the machine
+    #[arg(long = "pid", value_name = "PID")]
+    pub(crate) pids: Vec<u32>,
+
+    /// Write totals this often too, not only at the end
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) interval: Option<Duration>,
+
+    /// Say on standard error why each hook was chosen, and pass on the kernel
+    /// side's diagnostics
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// Run this command, trace while it runs, and leave with its exit code
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Parses `10`, `10s`, `500ms`, `2m`, `1h`: at least a millisecond, at most ten
+/// years.
+fn duration(text: &str) -> Result<Duration, String> {
+    const TEN_YEARS_MS: u64 = 10 * 366 * 24 * 3600 * 1000;
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("expected a number with ms, s, m or h".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a number with ms, s, m or h")?;
+    match number.checked_mul(unit_ms) {
+        Some(ms) if (1..=TEN_YEARS_MS).contains(&ms) => Ok(Duration::from_millis(ms)),
+        _ => Err("expected between 1ms and ten years".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        let ms = |text| duration(text).map(|d| d.as_millis()).ok();
+        assert_eq!(ms("10"), Some(10_000));
+        assert_eq!(ms("500ms"), Some(500));
+        assert_eq!(ms("2m"), Some(120_000));
+        assert_eq!(ms("1h"), Some(3_600_000));
+        for bad in ["", "s", "-1", "1.5s", "0", "1d", "10 s", "99999999999999999999", "999999999h", "٣s"] {
+            assert_eq!(ms(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! How tracer ends: the exit codes and the one line that explains a bad end.
+
+use std::process::ExitCode;
+
+/// What `--help` says.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  ended as asked (also by Ctrl-C and SIGTERM)
+  1  failed while running
+  2  the command line is wrong
+  3  not permitted: not root, a capability is missing, lockdown
+  4  this kernel lacks what is needed: no BTF, or every hook is refused
+  with -- COMMAND: its own exit code, 128 + the signal that ended it,
+  126 if it cannot be run, 127 if it cannot be found";
+
+/// Why tracer cannot go on.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// Exit code 1.
+    Running(anyhow::Error),
+    /// Exit code 3.
+    NotPermitted(String),
+    /// Exit code 4.
+    Unsupported(String),
+    /// Exit code 126 or 127.
+    Command(u8, String),
+}
+
+impl From<anyhow::Error> for Failed {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Running(error)
+    }
+}
+
+impl Failed {
+    /// The exit code that belongs to it.
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Running(_) => 1,
+            Self::NotPermitted(_) => 3,
+            Self::Unsupported(_) => 4,
+            Self::Command(code, _) => *code,
+        })
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Running(error) => write!(f, "{error:#}"),
+            Self::NotPermitted(why) | Self::Unsupported(why) | Self::Command(_, why) => {
+                f.write_str(why)
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What the running kernel is made of. Probed, never inferred from a version;
+//! nothing is decided here.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::Result;
+use tracer_common::{ABSENT, Config};
+
+use super::btf::KernelTypes;
+
+/// Functions whose presence and argument count a plan may depend on.
+pub(crate) const FUNCTIONS: &[&str] = &[
+    "__inet6_bind",
+    "__inet_bind",
+    "__sys_connect_file",
+    "bpf_get_current_task_btf",
+    "bpf_task_pt_regs",
+    "inet6_hash_connect",
+    "inet_csk_accept",
+    "inet_csk_listen_start",
+    "inet_hash_connect",
+    "tcp_conn_request",
+    "tcp_openreq_init_rwin",
+    "tcp_v4_syn_recv_sock",
+    "tcp_v6_connect",
+    "tcp_v6_syn_recv_sock",
+];
+
+/// Everything a plan is made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// Member offsets, as the eBPF side will see them.
+    pub(crate) config: Config,
+    /// Those of [`FUNCTIONS`] that exist, with their argument counts.
+    pub(crate) functions: BTreeMap<&'static str, usize>,
+    /// Root of the cgroup2 hierarchy, if it is mounted.
+    pub(crate) cgroup2: Option<PathBuf>,
+    /// Whether tracefs can be used (tracepoints by id).
+    pub(crate) tracefs: bool,
+}
+
+impl Facts {
+    /// Facts that the kernel's types alone tell; the rest is left out.
+    ///
+    /// # Errors
+    /// The bytes are not BTF.
+    pub(crate) fn from_btf(bytes: &[u8]) -> Result<Self> {
+        let types = KernelTypes::parse(bytes)?;
+        let functions: BTreeMap<_, _> = FUNCTIONS
+            .iter()
+            .filter_map(|name| Some((*name, types.arguments(name)?)))
+            .collect();
+        let mut config = offsets(&types);
+        let helpers = ["bpf_get_current_task_btf", "bpf_task_pt_regs"];
+        config.has_task_pt_regs =
+            u32::from(helpers.iter().all(|helper| functions.contains_key(helper)));
+        Ok(Self { config, functions, cgroup2: None, tracefs: false })
+    }
+
+    /// Adds what the file systems tell.
+    pub(crate) fn with_mounts(mut self, mountinfo: &str) -> Self {
+        self.cgroup2 = cgroup2_root(mountinfo);
+        self.tracefs = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"]
+            .iter()
+            .any(|path| std::path::Path::new(path).is_dir());
+        self
+    }
+}
+
+/// The mount point of the cgroup2 hierarchy's root in `/proc/self/mountinfo`
+/// (proc_pid_mountinfo(5)): a mount of a subtree would miss sockets.
+fn cgroup2_root(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut mount = mount.split(' ').skip(3);
+        let (root, point) = (mount.next()?, mount.next()?);
+        let is_cgroup2 = file_system.split(' ').next() == Some("cgroup2");
+        (is_cgroup2 && root == "/").then(|| PathBuf::from(unescape(point)))
+    })
+}
+
+/// mountinfo writes blanks in paths as `\040`.
+fn unescape(path: &str) -> String {
+    path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+}
+
+/// Fills [`Config`] from the types; what a kernel lacks stays [`ABSENT`].
+fn offsets(types: &KernelTypes) -> Config {
+    let at = |structure, path| types.offset(structure, path).unwrap_or(ABSENT);
+    let socket_in_alloc = at("socket_alloc", "socket");
+    let ino_in_alloc = at("socket_alloc", "vfs_inode.i_ino");
+    Config {
+        sk_daddr: at("sock_common", "skc_daddr"),
+        sk_rcv_saddr: at("sock_common", "skc_rcv_saddr"),
+        sk_hash: at("sock_common", "skc_hash"),
+        sk_dport: at("sock_common", "skc_dport"),
+        sk_num: at("sock_common", "skc_num"),
+        sk_family: at("sock_common", "skc_family"),
+        sk_state: at("sock_common", "skc_state"),
+        sk_net: at("sock_common", "skc_net.net"),
+        sk_v6_daddr: at("sock_common", "skc_v6_daddr"),
+        sk_v6_rcv_saddr: at("sock_common", "skc_v6_rcv_saddr"),
+        sk_listener: at("sock_common", "skc_listener"),
+        sk_protocol: at("sock", "sk_protocol"),
+        sk_ack_backlog: at("sock", "sk_ack_backlog"),
+        sk_max_ack_backlog: at("sock", "sk_max_ack_backlog"),
+        sk_socket: at("sock", "sk_socket"),
+        icsk_qlen: at("inet_connection_sock", "icsk_accept_queue.qlen.counter"),
+        icsk_defer_accept: at("inet_connection_sock", "icsk_accept_queue.rskq_defer_accept"),
+        tp_ts_recent_stamp: at("tcp_sock", "rx_opt.ts_recent_stamp"),
+        treq_snt_isn: at("tcp_request_sock", "snt_isn"),
+        socket_sk: at("socket", "sk"),
+        socket_state: at("socket", "state"),
+        socket_file: at("socket", "file"),
+        socket_ino: match (socket_in_alloc, ino_in_alloc) {
+            (ABSENT, _) | (_, ABSENT) => ABSENT,
+            (socket, ino) => ino.saturating_sub(socket),
+        },
+        net_inum: at("net", "ns.inum"),
+        net_syncookies: at("net", "ipv4.sysctl_tcp_syncookies"),
+        net_abort_on_overflow: at("net", "ipv4.sysctl_tcp_abort_on_overflow"),
+        net_max_syn_backlog: at("net", "ipv4.sysctl_max_syn_backlog"),
+        skb_head: at("sk_buff", "head"),
+        skb_network_header: at("sk_buff", "network_header"),
+        skb_transport_header: at("sk_buff", "transport_header"),
+        task_leader: at("task_struct", "group_leader"),
+        task_start: at("task_struct", "start_boottime"),
+        task_comm: at("task_struct", "comm"),
+        task_flags: at("task_struct", "flags"),
+        task_files: at("task_struct", "files"),
+        files_fdt: at("files_struct", "fdt"),
+        fdt_max_fds: at("fdtable", "max_fds"),
+        fdt_fd: at("fdtable", "fd"),
+        file_private: at("file", "private_data"),
+        file_inode: at("file", "f_inode"),
+        inode_mode: at("inode", "i_mode"),
+        regs_arg0: at("pt_regs", "di"),
+        regs_arg1: at("pt_regs", "si"),
+        has_task_pt_regs: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_root_of_cgroup2_among_mounts() {
+        let mountinfo = "\
+24 1 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw
+30 24 0:26 /docker/x /mnt/part rw - cgroup2 cgroup2 rw
+31 24 0:26 / /sys/fs/cgroup/uni\\040fied rw,relatime shared:4 - cgroup2 cgroup2 rw
+";
+        assert_eq!(cgroup2_root(mountinfo), Some(PathBuf::from("/sys/fs/cgroup/uni fied")));
+        assert_eq!(cgroup2_root("24 1 0:22 / /sys rw - sysfs sysfs rw"), None);
+        assert_eq!(cgroup2_root("nonsense\n\n - \n"), None);
+    }
+
+    #[test]
+    fn refuses_what_is_not_btf() {
+        for bytes in [&b""[..], b"\x9f\xeb", &[0xff; 64]] {
+            assert!(Facts::from_btf(bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What this machine offers, and what to do with it.
+//!
+//! [`facts`] probes and decides nothing; [`plan`] decides and probes nothing.
+
+pub(crate) mod btf;
+pub(crate) mod clock;
+pub(crate) mod facts;
+pub(crate) mod plan;
+pub(crate) mod privileges;

@@ -1,0 +1,118 @@
+//! A failure as everything downstream of attribution sees it.
+
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use tracer_common::{Cause, Family, Hook, Kind};
+
+/// How a process came to be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It made the call that failed.
+    Caller,
+    /// It last accepted from the listener.
+    Acceptor,
+    /// It called `listen()`.
+    Listener,
+    /// It holds the socket.
+    Holder,
+}
+
+impl Role {
+    /// The name in records.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Acceptor => "acceptor",
+            Self::Listener => "listener",
+            Self::Holder => "holder",
+        }
+    }
+}
+
+/// A process. Names are bytes: they are whatever the process chose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// Process id in the initial pid namespace; 0: the kernel itself.
+    pub(crate) pid: u32,
+    /// Thread that called, where that is known.
+    pub(crate) tid: Option<u32>,
+    pub(crate) comm: Vec<u8>,
+    /// `None`: gone, or not readable.
+    pub(crate) exe: Option<Vec<u8>>,
+    /// Arguments joined by blanks; `None`: gone, or not readable.
+    pub(crate) cmdline: Option<Vec<u8>>,
+    pub(crate) uid: Option<u32>,
+    /// A kernel thread, or a socket that only the kernel holds.
+    pub(crate) kernel: bool,
+}
+
+impl Process {
+    /// The kernel, for sockets that no process holds.
+    pub(crate) fn kernel(comm: &[u8]) -> Self {
+        Self { comm: comm.to_vec(), kernel: true, ..Self::default() }
+    }
+}
+
+/// Length and limit of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Queue {
+    pub(crate) len: u32,
+    pub(crate) max: u32,
+}
+
+/// One failure, attributed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) time: Timestamp,
+    pub(crate) kind: Kind,
+    pub(crate) cause: Cause,
+    pub(crate) hook: Hook,
+    /// What the caller saw.
+    pub(crate) errno: Option<u16>,
+    /// Who is responsible.
+    pub(crate) process: Option<(Process, Role)>,
+    /// Every process that holds the listener, for queue drops.
+    pub(crate) holders: Vec<Process>,
+    /// Inode number of the network namespace.
+    pub(crate) netns: u32,
+    pub(crate) family: Family,
+    /// IP protocol number.
+    pub(crate) protocol: u16,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) remote: Option<SocketAddr>,
+    /// Inode number of the socket.
+    pub(crate) inode: Option<u64>,
+    pub(crate) accept_queue: Option<Queue>,
+    pub(crate) request_queue: Option<Queue>,
+    /// The connection used a syncookie.
+    pub(crate) syncookie: bool,
+}
+
+impl Failure {
+    /// Whether this failure concerns one of `pids` (all, if there are none).
+    pub(crate) fn concerns(&self, pids: &[u32]) -> bool {
+        pids.is_empty()
+            || self.process.iter().any(|(process, _)| pids.contains(&process.pid))
+            || self.holders.iter().any(|holder| pids.contains(&holder.pid))
+    }
+}
+
+/// The symbolic name of an errno that tracer reports.
+pub(crate) fn errno_name(errno: u16) -> Option<&'static str> {
+    match i32::from(errno) {
+        libc::EADDRINUSE => Some("EADDRINUSE"),
+        libc::EADDRNOTAVAIL => Some("EADDRNOTAVAIL"),
+        _ => None,
+    }
+}
+
+/// Name of an IP protocol in records.
+pub(crate) fn protocol_name(protocol: u16) -> &'static str {
+    match i32::from(protocol) {
+        libc::IPPROTO_TCP => "tcp",
+        libc::IPPROTO_UDP => "udp",
+        libc::IPPROTO_MPTCP => "mptcp",
+        _ => "other",
+    }
+}

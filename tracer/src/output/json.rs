@@ -1,0 +1,152 @@
+//! Records as JSON, documented in docs/records.md. Pure.
+//!
+//! Names that are not UTF-8 have their invalid bytes replaced (JSON has no
+//! other way); nothing else is altered, serde_json escapes control characters.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{End, Totals};
+use crate::{
+    model::{Failure, Process, Queue, Role, errno_name, protocol_name},
+    probe::Served,
+    reconcile::{Pair, Row},
+    startup::Startup,
+};
+
+/// Version of the schema: raised when a field changes its meaning.
+const VERSION: u32 = 1;
+
+fn time(time: Timestamp) -> String {
+    format!("{time:.6}")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub(super) fn startup(startup: &Startup) -> Value {
+    json!({
+        "v": VERSION,
+        "type": "startup",
+        "time": time(startup.time),
+        "version": env!("CARGO_PKG_VERSION"),
+        "kernel": startup.kernel,
+        "arch": std::env::consts::ARCH,
+        "boot_id": startup.boot_id,
+        "host": startup.host,
+        "hooks": startup.served.iter().map(served).collect::<Vec<_>>(),
+        "degradations": startup.degradations,
+    })
+}
+
+fn served(served: &Served) -> Value {
+    let by = served.by.as_ref();
+    json!({
+        "purpose": served.purpose.name(),
+        "tier": by.map_or("none", |by| by.tier.name()),
+        "programs": by.map(|by| by.targets.clone()).unwrap_or_default(),
+        "exactness": by.map_or("none", |by| by.exactness.name()),
+        "reason": served.reason,
+    })
+}
+
+pub(super) fn failure(failure: &Failure) -> Value {
+    json!({
+        "v": VERSION,
+        "type": "event",
+        "time": time(failure.time),
+        "kind": failure.kind.name(),
+        "cause": failure.cause.name(),
+        "errno": failure.errno.and_then(errno_name),
+        "count": 1,
+        "process": failure.process.as_ref().map(|(process, role)| responsible(process, *role)),
+        "holders": failure.holders.iter().map(process).collect::<Vec<_>>(),
+        "netns": failure.netns,
+        "family": failure.family.name(),
+        "protocol": protocol_name(failure.protocol),
+        "local": failure.local.map(|address| address.to_string()),
+        "remote": failure.remote.map(|address| address.to_string()),
+        "socket": failure.inode.map(|inode| json!({ "inode": inode })),
+        "accept_queue": failure.accept_queue.map(queue),
+        "request_queue": failure.request_queue.map(queue),
+        "syncookie": failure.syncookie,
+        "hook": failure.hook.name(),
+    })
+}
+
+fn responsible(who: &Process, role: Role) -> Value {
+    let mut value = process(who);
+    value["role"] = role.name().into();
+    value
+}
+
+fn process(process: &Process) -> Value {
+    json!({
+        "pid": process.pid,
+        "tid": process.tid,
+        "comm": text(&process.comm),
+        "exe": process.exe.as_deref().map(text),
+        "cmdline": process.cmdline.as_deref().map(text),
+        "uid": process.uid,
+        "kernel": process.kernel,
+    })
+}
+
+fn queue(queue: Queue) -> Value {
+    json!({ "len": queue.len, "max": queue.max })
+}
+
+pub(super) fn totals(totals: &Totals) -> Value {
+    let counts: Vec<_> = totals
+        .counts
+        .iter()
+        .map(|((netns, kind, cause), count)| {
+            json!({ "netns": netns, "kind": kind.name(), "cause": cause.name(), "count": count })
+        })
+        .collect();
+    json!({
+        "v": VERSION,
+        "type": "totals",
+        "time": time(totals.time),
+        "since": time(totals.since),
+        "final": totals.is_final,
+        "counted": totals.health.counted,
+        "described": totals.health.described,
+        "lost": totals.health.lost(),
+        "malformed": totals.malformed,
+        "unplaced": totals.health.unplaced,
+        "unjudged": totals.health.unjudged,
+        "counts": counts,
+        "kernel": totals.rows.iter().map(row).collect::<Vec<_>>(),
+    })
+}
+
+fn row(row: &Row) -> Value {
+    json!({
+        "netns": row.netns,
+        "listen_overflows": pair(row.listen_overflows),
+        "listen_drops": pair(row.listen_drops),
+        "tcp_req_qfull_drop": pair(row.req_qfull_drop),
+        "unavailable": row.unavailable,
+    })
+}
+
+fn pair(pair: Pair) -> Value {
+    let difference = pair.difference().and_then(|difference| i64::try_from(difference).ok());
+    json!({ "tracer": pair.tracer, "kernel": pair.kernel, "difference": difference })
+}
+
+pub(super) fn lost(at: Timestamp, count: u64) -> Value {
+    json!({ "v": VERSION, "type": "lost", "time": time(at), "count": count })
+}
+
+pub(super) fn end(end: &End) -> Value {
+    json!({
+        "v": VERSION,
+        "type": "end",
+        "time": time(end.time),
+        "reason": end.reason,
+        "exit_code": end.exit_code,
+    })
+}

@@ -1,0 +1,114 @@
+//! The only place that prints. Data goes to standard output, everything else
+//! to standard error.
+
+mod json;
+mod sanitize;
+mod text;
+
+use std::io::{self, IsTerminal, Write};
+
+use jiff::Timestamp;
+
+use crate::{
+    cli::Format, model::Failure, reconcile::Row, source::counters::{Counts, Health},
+    startup::Startup,
+};
+
+/// What a `totals` record tells; everything since tracer attached.
+#[derive(Clone, Debug)]
+pub(crate) struct Totals {
+    pub(crate) time: Timestamp,
+    pub(crate) since: Timestamp,
+    /// The last one.
+    pub(crate) is_final: bool,
+    pub(crate) health: Health,
+    /// Records of the ring that could not be decoded.
+    pub(crate) malformed: u64,
+    pub(crate) counts: Counts,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// What an `end` record tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) time: Timestamp,
+    pub(crate) reason: &'static str,
+    pub(crate) exit_code: u8,
+}
+
+/// Writes records to standard output.
+pub(crate) struct Output {
+    out: io::BufWriter<io::Stdout>,
+    style: Style,
+}
+
+enum Style {
+    Text(text::Style),
+    Json,
+}
+
+impl Output {
+    /// For this format, to wherever standard output goes.
+    pub(crate) fn new(format: Format) -> Self {
+        let style = match format {
+            Format::Json => Style::Json,
+            Format::Text => Style::Text(text::Style::detect(io::stdout().is_terminal())),
+        };
+        Self { out: io::BufWriter::new(io::stdout()), style }
+    }
+
+    /// # Errors
+    /// Standard output cannot be written, as for every method here.
+    pub(crate) fn startup(&mut self, startup: &Startup, verbose: bool) -> io::Result<()> {
+        match &self.style {
+            Style::Json => writeln!(self.out, "{}", json::startup(startup))?,
+            Style::Text(style) => {
+                say(&text::startup(startup, verbose));
+                self.out.write_all(style.header().as_bytes())?;
+            }
+        }
+        self.flush()
+    }
+
+    pub(crate) fn failure(&mut self, failure: &Failure) -> io::Result<()> {
+        match &self.style {
+            Style::Json => writeln!(self.out, "{}", json::failure(failure)),
+            Style::Text(style) => writeln!(self.out, "{}", style.failure(failure)),
+        }
+    }
+
+    pub(crate) fn lost(&mut self, time: Timestamp, count: u64) -> io::Result<()> {
+        match &self.style {
+            Style::Json => writeln!(self.out, "{}", json::lost(time, count)),
+            Style::Text(_) => writeln!(
+                self.out,
+                "-- {count} failures were counted but not described: the ring buffer was full"
+            ),
+        }
+    }
+
+    pub(crate) fn totals(&mut self, totals: &Totals) -> io::Result<()> {
+        match &self.style {
+            Style::Json => writeln!(self.out, "{}", json::totals(totals))?,
+            Style::Text(_) => self.out.write_all(text::totals(totals).as_bytes())?,
+        }
+        self.flush()
+    }
+
+    pub(crate) fn end(&mut self, end: &End) -> io::Result<()> {
+        if matches!(self.style, Style::Json) {
+            writeln!(self.out, "{}", json::end(end))?;
+        }
+        self.flush()
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Says something to the person at the terminal.
+#[expect(clippy::print_stderr, reason = "the one place that writes to standard error")]
+pub(crate) fn say(line: &str) {
+    eprintln!("{line}");
+}

@@ -1,0 +1,81 @@
+//! Untrusted bytes → text that no terminal acts on.
+//!
+//! A process chooses its own name, arguments and paths. Control characters
+//! (C0, DEL, C1) would let it drive the terminal of whoever watches, and
+//! bidirectional controls would let it reorder what is read (Unicode TR 36).
+
+use std::fmt::Write;
+
+/// Shows `bytes` with everything dangerous escaped as `\xNN` or `\u{N}`.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            push(&mut shown, character);
+        }
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    shown
+}
+
+fn push(shown: &mut String, character: char) {
+    let code = u32::from(character);
+    let _ = match character {
+        '\\' => write!(shown, "\\\\"),
+        _ if character.is_ascii_control() => write!(shown, "\\x{code:02x}"),
+        _ if character.is_control() || reorders(character) => write!(shown, "\\u{{{code:x}}}"),
+        _ => write!(shown, "{character}"),
+    };
+}
+
+/// Bidirectional controls, line and paragraph separators, and the invisible
+/// characters that hide text.
+fn reorders(character: char) -> bool {
+    matches!(
+        character,
+        '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaves_names_alone() {
+        for name in ["nginx", "java worker", "größe", "プロセス"] {
+            assert_eq!(printable(name.as_bytes()), name);
+        }
+    }
+
+    #[test]
+    fn escapes_what_terminals_act_on() {
+        let table: &[(&[u8], &str)] = &[
+            (b"\x1b[31m", "\\x1b[31m"),
+            (b"\x1b]52;c;AAAA\x07", "\\x1b]52;c;AAAA\\x07"),
+            (b"a\nb\rc\td", "a\\x0ab\\x0dc\\x09d"),
+            (b"\x7f", "\\x7f"),
+            ("\u{9b}2J".as_bytes(), "\\u{9b}2J"),
+            ("\u{202e}gpj.exe".as_bytes(), "\\u{202e}gpj.exe"),
+            (b"\xff\xfe", "\\xff\\xfe"),
+            (b"a\\b", "a\\\\b"),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(printable(bytes), *expected);
+        }
+    }
+
+    #[test]
+    fn no_byte_pair_yields_a_control_character() {
+        for first in 0..=255_u8 {
+            for second in 0..=255_u8 {
+                let shown = printable(&[first, second]);
+                assert!(!shown.chars().any(char::is_control), "{first:02x} {second:02x}");
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Records as lines for people. Pure, but for finding out about colour.
+
+use std::fmt::Write;
+
+use jiff::{Timestamp, tz::TimeZone};
+use tracer_common::{Cause, Kind};
+
+use super::{Totals, sanitize::printable};
+use crate::{
+    host::plan::Tier,
+    model::{Failure, Process, Queue},
+    reconcile::{Pair, Row},
+    startup::Startup,
+};
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const YELLOW: &str = "\x1b[33m";
+const DIM: &str = "\x1b[2m";
+const RESET: &str = "\x1b[0m";
+
+/// How lines look.
+pub(super) struct Style {
+    colour: bool,
+    header: bool,
+    zone: TimeZone,
+}
+
+impl Style {
+    /// Colour and a header for a terminal, unless `NO_COLOR` says otherwise
+    /// (no-color.org: set and not empty).
+    pub(super) fn detect(is_terminal: bool) -> Self {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { colour: is_terminal && !no_colour, header: is_terminal, zone: TimeZone::system() }
+    }
+
+    pub(super) fn header(&self) -> String {
+        if !self.header {
+            return String::new();
+        }
+        let cells = ["TIME", "PROCESS", "WHAT", "CAUSE", "ADDRESSES", "QUEUE"];
+        let line = align(cells.map(str::to_owned)).concat();
+        format!("{}\n", self.paint(DIM, line.trim_end()))
+    }
+
+    pub(super) fn failure(&self, failure: &Failure) -> String {
+        let [time, process, what, cause, addresses, queue] = align([
+            clock(failure.time, &self.zone),
+            process(failure),
+            what(failure.kind).to_owned(),
+            cause(failure.cause).to_owned(),
+            addresses(failure),
+            queues(failure),
+        ]);
+        let severity = if failure.errno.is_some() { RED } else { YELLOW };
+        let line = format!(
+            "{}{}{}{}{addresses}{queue}",
+            self.paint(DIM, &time),
+            self.paint(BOLD, &process),
+            self.paint(severity, &what),
+            self.paint(severity, &cause),
+        );
+        line.trim_end().to_owned()
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour { format!("{colour}{text}{RESET}") } else { text.to_owned() }
+    }
+}
+
+/// Widths of all columns but the last.
+const WIDTHS: [usize; 5] = [12, 22, 14, 20, 39];
+
+/// Pads every cell to its column; one that is too long pushes the rest on.
+fn align(cells: [String; 6]) -> [String; 6] {
+    let mut widths = WIDTHS.iter();
+    cells.map(|cell| match widths.next() {
+        Some(width) => format!("{cell:<width$}  "),
+        None => cell,
+    })
+}
+
+fn clock(time: Timestamp, zone: &TimeZone) -> String {
+    time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string()
+}
+
+fn process(failure: &Failure) -> String {
+    let Some((process, _)) = &failure.process else { return "(unknown)".to_owned() };
+    let others = failure.holders.iter().filter(|holder| holder.pid != process.pid).count();
+    match others {
+        0 => name(process),
+        others => format!("{} +{others}", name(process)),
+    }
+}
+
+fn name(process: &Process) -> String {
+    let comm = printable(&process.comm);
+    match (process.kernel, process.pid) {
+        (true, 0) => format!("[{comm}] (kernel)"),
+        (true, pid) => format!("[{comm}][{pid}] (kernel)"),
+        (false, pid) => format!("{comm}[{pid}]"),
+    }
+}
+
+fn what(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ConnectFailed => "connect failed",
+        Kind::BindFailed => "bind failed",
+        Kind::ListenFailed => "listen failed",
+        Kind::SynDropped => "SYN dropped",
+        Kind::AckDropped => "ACK dropped",
+        Kind::OverflowReset => "reset sent",
+    }
+}
+
+fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::PortsExhausted => "ports exhausted",
+        Cause::AddressTaken => "4-tuple taken",
+        Cause::NoSourceAddress => "no source address",
+        Cause::RefusedByPolicy => "refused by policy",
+        Cause::AddressNotLocal => "address not local",
+        Cause::PortInUse => "port in use",
+        Cause::AcceptQueueFull => "accept queue full",
+        Cause::RequestQueueFull => "request queue full",
+        Cause::BacklogReserve => "backlog reserve",
+        Cause::Other => "other",
+    }
+}
+
+/// `local → remote` for a call, `local ← remote` for a packet that came in.
+fn addresses(failure: &Failure) -> String {
+    let local = failure.local.map(|address| address.to_string()).unwrap_or_default();
+    let arrow = if failure.accept_queue.is_some() { '←' } else { '→' };
+    match failure.remote {
+        Some(remote) => format!("{local} {arrow} {remote}"),
+        None => local,
+    }
+}
+
+/// The queue that the cause is about, as `ss` shows it: length/limit.
+fn queues(failure: &Failure) -> String {
+    let show = |queue: Option<Queue>| {
+        queue.map(|queue| format!("{}/{}", queue.len, queue.max)).unwrap_or_default()
+    };
+    match failure.cause {
+        Cause::RequestQueueFull | Cause::BacklogReserve => {
+            format!("requests {}", show(failure.request_queue))
+        }
+        _ => show(failure.accept_queue),
+    }
+}
+
+/// One line on the hooks in use, then one for each thing that cannot be had.
+pub(super) fn startup(startup: &Startup, verbose: bool) -> String {
+    let tiers = [
+        (Tier::Function, "function hooks"),
+        (Tier::Kprobe, "kprobes"),
+        (Tier::Portable, "tracepoints and cgroup_skb"),
+    ];
+    let used: Vec<String> = tiers
+        .iter()
+        .filter_map(|(tier, label)| {
+            let served = startup.served.iter();
+            let purposes: Vec<_> = served
+                .filter(|served| served.by.as_ref().is_some_and(|by| by.tier == *tier))
+                .map(|served| served.purpose.name())
+                .collect();
+            (!purposes.is_empty()).then(|| format!("{label} for {}", purposes.join(", ")))
+        })
+        .collect();
+    let mut text = format!("tracer on {}: {}", printable(startup.kernel.as_bytes()), used.join("; "));
+    for degradation in &startup.degradations {
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(text, "\ntracer: {degradation}");
+    }
+    if verbose {
+        for served in &startup.served {
+            let by = served.by.as_ref().map(|by| by.targets.join(" + "));
+            let _ = write!(
+                text,
+                "\ntracer: {}: {}{}",
+                served.purpose.name(),
+                by.as_deref().unwrap_or("nothing"),
+                served.reason.as_ref().map(|why| format!(" (not better: {why})")).unwrap_or_default()
+            );
+        }
+    }
+    text
+}
+
+pub(super) fn totals(totals: &Totals) -> String {
+    let health = totals.health;
+    let seconds = totals.time.duration_since(totals.since).as_secs_f64();
+    let mut text = format!(
+        "-- totals of {seconds:.1} s: {} counted, {} described",
+        health.counted, health.described
+    );
+    if health.lost() > 0 {
+        let _ = write!(text, ", {} lost (counted, ring buffer full)", health.lost());
+    }
+    if totals.malformed > 0 {
+        let _ = write!(text, ", {} not understood", totals.malformed);
+    }
+    if health.unplaced > 0 {
+        let _ = write!(text, ", {} in no namespace (table full)", health.unplaced);
+    }
+    if health.unjudged > 0 {
+        let _ = write!(text, ", {} SYNs without a verdict", health.unjudged);
+    }
+    text.push('\n');
+    for ((netns, kind, why), count) in &totals.counts {
+        let label = format!("{}, {}", what(*kind), cause(*why));
+        let _ = writeln!(text, "   {count:>9}  {label:<36} netns {netns}");
+    }
+    for row in &totals.rows {
+        text.push_str(&reconciled(row));
+    }
+    text
+}
+
+fn reconciled(row: &Row) -> String {
+    let counters = [
+        ("ListenOverflows", row.listen_overflows),
+        ("ListenDrops", row.listen_drops),
+        ("TCPReqQFullDrop", row.req_qfull_drop),
+    ];
+    let shown: Vec<_> = counters.iter().map(|(name, pair)| format!("{name} {}", beside(*pair))).collect();
+    let why = row.unavailable.map(|why| format!(" ({why})")).unwrap_or_default();
+    format!("   kernel's own, netns {}: {}{why}\n", row.netns, shown.join(", "))
+}
+
+/// `24 = 24`, or `24, tracer 23, difference +1`.
+fn beside(pair: Pair) -> String {
+    match (pair.kernel, pair.difference()) {
+        (Some(kernel), Some(0)) => format!("{kernel} = {}", pair.tracer),
+        (Some(kernel), Some(difference)) => {
+            format!("{kernel}, tracer {}, difference {difference:+}", pair.tracer)
+        }
+        _ => format!("unknown, tracer {}", pair.tracer),
+    }
+}

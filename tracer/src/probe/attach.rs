@@ -1,0 +1,80 @@
+//! Loads and attaches one program.
+
+use anyhow::{Context, Result};
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, FExit, KProbe, Program,
+    RawTracePoint, TracePoint,
+};
+
+use super::Place;
+use crate::host::plan::Target;
+
+/// # Errors
+/// The kernel refuses to load or to attach; the error is the kernel's.
+pub(super) fn load_and_attach(program: &mut Program, target: Target, place: &Place) -> Result<()> {
+    match target {
+        Target::Fentry(function) => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(function, &place.btf).map_err(brief)?;
+            program.attach().map_err(brief)?;
+        }
+        Target::Fexit(function) => {
+            let program: &mut FExit = program.try_into()?;
+            program.load(function, &place.btf).map_err(brief)?;
+            program.attach().map_err(brief)?;
+        }
+        Target::Kprobe(function) | Target::Kretprobe(function) => {
+            let program: &mut KProbe = program.try_into()?;
+            program.load().map_err(brief)?;
+            program.attach(function, 0).map_err(brief)?;
+        }
+        Target::RawTracepoint(name) => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load().map_err(brief)?;
+            program.attach(name).map_err(brief)?;
+        }
+        Target::Tracepoint(category, name) => {
+            let program: &mut TracePoint = program.try_into()?;
+            program.load().map_err(brief)?;
+            program.attach(category, name).map_err(brief)?;
+        }
+        Target::CgroupIngress => {
+            let cgroup = place.cgroup.as_ref().context("no cgroup2 file system is mounted")?;
+            let program: &mut CgroupSkb = program.try_into()?;
+            program.load().map_err(brief)?;
+            // Flags 0: a link shares the cgroup with other programs anyway, and
+            // asking for BPF_F_ALLOW_MULTI on a link is EINVAL.
+            program
+                .attach(cgroup, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)
+                .map_err(brief)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a program out of the kernel again, with everything it is attached to.
+pub(super) fn unload(program: &mut Program) {
+    // A program that was never loaded is an error to aya, and fine here.
+    let _ = match program {
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
+        Program::TracePoint(program) => program.unload(),
+        Program::CgroupSkb(program) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
+/// The kernel's own word where there is one: what wraps it in aya's error is
+/// for the developers of aya programs.
+fn brief<E: std::error::Error + Send + Sync + 'static>(error: E) -> anyhow::Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return anyhow::anyhow!("{io}");
+        }
+        source = inner.source();
+    }
+    anyhow::Error::new(error)
+}

@@ -1,0 +1,189 @@
+//! Applies a plan: loads, attaches, and reports for each purpose what became
+//! of it. What a kernel refuses is found out here, by trying.
+
+mod attach;
+
+use std::{fs::File, path::Path};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{Map, MapData},
+};
+use tracer_common::Config;
+use zerocopy::IntoBytes;
+
+use crate::host::{
+    facts::Facts,
+    plan::{Attachment, Candidate, Exactness, Plan, Purpose, Tier},
+};
+
+/// The eBPF object, built by `cargo xtask ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/tracer.bpf.o");
+
+/// What serves one purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) purpose: Purpose,
+    /// `None`: nothing does.
+    pub(crate) by: Option<By>,
+    /// Why not by something better.
+    pub(crate) reason: Option<String>,
+}
+
+/// The programs that serve a purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct By {
+    pub(crate) tier: Tier,
+    pub(crate) targets: Vec<String>,
+    pub(crate) exactness: Exactness,
+    pub(crate) note: Option<&'static str>,
+}
+
+/// Programs in the kernel; dropping it detaches them all.
+pub(crate) struct Probe {
+    bpf: Ebpf,
+    pub(crate) served: Vec<Served>,
+}
+
+impl Probe {
+    /// Creates the maps and prepares the programs; nothing is attached yet.
+    ///
+    /// # Errors
+    /// The kernel refuses the maps, or BPF altogether.
+    pub(crate) fn load(config: &Config, verbose: bool) -> Result<Self> {
+        raise_memlock_limit();
+        let log_level: u8 = if verbose { u8::MAX } else { 0 };
+        let bpf = EbpfLoader::new()
+            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .override_global("CONFIG", config.as_bytes(), true)
+            .override_global(aya_log::LEVEL, &log_level, false)
+            .load(OBJECT)
+            .context("the kernel refuses tracer's maps")?;
+        Ok(Self { bpf, served: Vec::new() })
+    }
+
+    /// Attaches what the plan names, group by group, best candidate first.
+    ///
+    /// # Errors
+    /// The kernel's BTF or the cgroup2 root cannot be opened. A refused
+    /// program is no error: see [`Probe::served`].
+    pub(crate) fn attach(&mut self, plan: &Plan, facts: &Facts) -> Result<()> {
+        let place = Place {
+            btf: Btf::from_sys_fs().context("the kernel's BTF cannot be read")?,
+            cgroup: facts.cgroup2.as_deref().map(open_cgroup).transpose()?,
+        };
+        for group in &plan.groups {
+            let mut refusals = group.ruled_out.clone();
+            let mut winner = None;
+            for candidate in &group.candidates {
+                match self.try_candidate(candidate, &place) {
+                    Ok(()) => {
+                        winner = Some(By::from(candidate));
+                        break;
+                    }
+                    Err(why) => refusals.push(format!("{}: {why:#}", candidate.tier.name())),
+                }
+            }
+            let reason = (!refusals.is_empty()).then(|| refusals.join("; "));
+            self.served.extend(group.purposes.iter().map(|purpose| Served {
+                purpose: *purpose,
+                by: winner.clone(),
+                reason: reason.clone(),
+            }));
+        }
+        Ok(())
+    }
+
+    /// Whether anything that reports a failure is attached.
+    pub(crate) fn sees_anything(&self) -> bool {
+        let observers = [Purpose::Listener, Purpose::Acceptor];
+        self.served
+            .iter()
+            .any(|served| served.by.is_some() && !observers.contains(&served.purpose))
+    }
+
+    /// The log of the kernel side, for `-v`.
+    pub(crate) fn bpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.bpf
+    }
+
+    /// Hands out a map by name.
+    ///
+    /// # Errors
+    /// The object has no such map: it is not the one this binary was built for.
+    pub(crate) fn take_map<M>(&mut self, name: &str) -> Result<M>
+    where
+        M: TryFrom<Map, Error = aya::maps::MapError>,
+    {
+        let map = self.bpf.take_map(name).with_context(|| format!("no map {name}"))?;
+        M::try_from(map).with_context(|| format!("map {name} has another type"))
+    }
+
+    /// All programs of a candidate or none.
+    fn try_candidate(&mut self, candidate: &Candidate, place: &Place) -> Result<()> {
+        let mut fresh: Vec<&'static str> = Vec::new();
+        for attachment in &candidate.attachments {
+            if self.is_attached(attachment.program) {
+                continue;
+            }
+            fresh.push(attachment.program);
+            if let Err(why) = self.try_program(attachment, place) {
+                for program in fresh {
+                    self.unload(program);
+                }
+                return Err(why).context(attachment.target.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_attached(&self, program: &str) -> bool {
+        self.bpf.program(program).is_some_and(|program| program.fd().is_ok())
+    }
+
+    fn try_program(&mut self, attachment: &Attachment, place: &Place) -> Result<()> {
+        let Some(program) = self.bpf.program_mut(attachment.program) else {
+            bail!("the object has no program {}", attachment.program);
+        };
+        attach::load_and_attach(program, attachment.target, place)
+    }
+
+    fn unload(&mut self, program: &str) {
+        if let Some(program) = self.bpf.program_mut(program) {
+            attach::unload(program);
+        }
+    }
+}
+
+impl From<&Candidate> for By {
+    fn from(candidate: &Candidate) -> Self {
+        Self {
+            tier: candidate.tier,
+            targets: candidate.attachments.iter().map(|a| a.target.to_string()).collect(),
+            exactness: candidate.exactness,
+            note: candidate.note,
+        }
+    }
+}
+
+/// What programs attach to, beyond names.
+struct Place {
+    btf: Btf,
+    cgroup: Option<File>,
+}
+
+fn open_cgroup(root: &Path) -> Result<File> {
+    File::open(root).with_context(|| format!("cannot open {}", root.display()))
+}
+
+/// Before 5.11 maps count against `RLIMIT_MEMLOCK`, whose usual 64 KiB is less
+/// than the ring buffer. Failing to raise it shows when the maps are created.
+fn raise_memlock_limit() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is valid for reading for the whole call.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// A map of the kernel side, owned by user space.
+pub(crate) type Owned = MapData;

@@ -1,0 +1,126 @@
+//! tracer's counts beside the kernel's own, per network namespace. Pure.
+
+use std::collections::BTreeMap;
+
+use tracer_common::{Cause, Kind};
+
+use crate::{attribute::namespaces::Netstat, source::counters::Counts};
+
+/// One counter, counted twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) tracer: u64,
+    /// `None`: the namespace was never readable.
+    pub(crate) kernel: Option<u64>,
+}
+
+impl Pair {
+    /// kernel - tracer.
+    pub(crate) fn difference(self) -> Option<i128> {
+        Some(i128::from(self.kernel?) - i128::from(self.tracer))
+    }
+}
+
+/// The listen-queue counters of one namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) netns: u32,
+    pub(crate) listen_overflows: Pair,
+    pub(crate) listen_drops: Pair,
+    pub(crate) req_qfull_drop: Pair,
+    /// Why the kernel's numbers are missing or may be old.
+    pub(crate) unavailable: Option<&'static str>,
+}
+
+/// Sets counts beside counters, for every namespace where either is not zero.
+pub(crate) fn reconcile(counts: &Counts, kernel: &BTreeMap<u32, (Netstat, bool)>) -> Vec<Row> {
+    let mut ours: BTreeMap<u32, Netstat> = BTreeMap::new();
+    for (&(netns, kind, cause), &count) in counts {
+        add(ours.entry(netns).or_default(), kind, cause, count);
+    }
+    for (&netns, (netstat, _)) in kernel {
+        if *netstat != Netstat::default() {
+            ours.entry(netns).or_default();
+        }
+    }
+    let mut rows: Vec<Row> =
+        ours.into_iter().map(|(netns, ours)| row(netns, ours, kernel.get(&netns))).collect();
+    rows.retain(|row| {
+        [row.listen_overflows, row.listen_drops, row.req_qfull_drop]
+            .iter()
+            .any(|pair| pair.tracer != 0 || pair.kernel.is_some_and(|kernel| kernel != 0))
+    });
+    rows
+}
+
+fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, bool)>) -> Row {
+    let pair = |get: fn(&Netstat) -> u64| Pair {
+        tracer: get(&ours),
+        kernel: kernel.map(|(netstat, _)| get(netstat)),
+    };
+    Row {
+        netns,
+        listen_overflows: pair(|n| n.listen_overflows),
+        listen_drops: pair(|n| n.listen_drops),
+        req_qfull_drop: pair(|n| n.req_qfull_drop),
+        unavailable: match kernel {
+            None => Some("no process was ever seen in this namespace, so its counters could not be read"),
+            Some((_, false)) => Some("the namespace has no processes any more: the kernel's numbers are the last ones read"),
+            Some((_, true)) => None,
+        },
+    }
+}
+
+/// Which counters the kernel raises for a failure (tcp_conn_request and
+/// tcp_v4_syn_recv_sock, net/ipv4).
+fn add(ours: &mut Netstat, kind: Kind, cause: Cause, count: u64) {
+    if !matches!(kind, Kind::SynDropped | Kind::AckDropped | Kind::OverflowReset) {
+        return;
+    }
+    ours.listen_drops += count;
+    match cause {
+        Cause::AcceptQueueFull => ours.listen_overflows += count,
+        Cause::RequestQueueFull => ours.req_qfull_drop += count,
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_is_set_beside_its_counter() {
+        let counts = Counts::from([
+            ((1, Kind::SynDropped, Cause::AcceptQueueFull), 3),
+            ((1, Kind::SynDropped, Cause::RequestQueueFull), 5),
+            ((1, Kind::SynDropped, Cause::BacklogReserve), 7),
+            ((1, Kind::AckDropped, Cause::AcceptQueueFull), 11),
+            ((1, Kind::OverflowReset, Cause::AcceptQueueFull), 13),
+            ((1, Kind::ConnectFailed, Cause::PortsExhausted), 99),
+            ((2, Kind::BindFailed, Cause::PortInUse), 99),
+            ((3, Kind::SynDropped, Cause::AcceptQueueFull), 1),
+        ]);
+        let netstat = Netstat { listen_overflows: 27, listen_drops: 40, req_qfull_drop: 5 };
+        let kernel = BTreeMap::from([
+            (1, (netstat, true)),
+            (2, (Netstat::default(), true)),
+            (4, (Netstat { listen_drops: 2, ..Netstat::default() }, false)),
+        ]);
+        let rows = reconcile(&counts, &kernel);
+        assert_eq!(rows.iter().map(|row| row.netns).collect::<Vec<_>>(), [1, 3, 4]);
+        let differences: Vec<_> = rows
+            .iter()
+            .map(|row| [row.listen_overflows, row.listen_drops, row.req_qfull_drop].map(Pair::difference))
+            .collect();
+        assert_eq!(
+            differences,
+            [
+                [Some(0), Some(1), Some(0)],
+                [None, None, None],
+                [Some(0), Some(2), Some(0)],
+            ]
+        );
+        assert_eq!(rows.iter().map(|row| row.unavailable.is_some()).collect::<Vec<_>>(), [false, true, true]);
+    }
+}

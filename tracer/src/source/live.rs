@@ -1,0 +1,47 @@
+//! Ring buffer → bytes.
+
+use std::io;
+
+use anyhow::{Context, Result};
+use aya::maps::RingBuf;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::probe::Owned;
+
+/// The descriptions of a running kernel.
+pub(crate) struct Live {
+    ring: AsyncFd<RingBuf<Owned>>,
+    buffer: BytesMut,
+}
+
+impl Live {
+    /// # Errors
+    /// The ring cannot be polled.
+    pub(crate) fn new(ring: RingBuf<Owned>) -> Result<Self> {
+        // SAFETY: the map's descriptor is owned by the ring, which is moved in
+        // here and keeps the same descriptor open for as long as it lives.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map_err(io::Error::from)
+            .context("the ring buffer cannot be polled")?;
+        Ok(Self { ring, buffer: BytesMut::with_capacity(1 << 16) })
+    }
+
+    /// Waits until there is something to [`Live::take`]. Safe to cancel.
+    ///
+    /// # Errors
+    /// The ring can no longer be polled.
+    pub(crate) async fn wait(&mut self) -> io::Result<()> {
+        // Readiness is edge-triggered and is cleared before the ring is read,
+        // so a record that arrives meanwhile wakes the next wait.
+        self.ring.readable_mut().await?.clear_ready();
+        Ok(())
+    }
+
+    /// The next record, if there is one.
+    pub(crate) fn take(&mut self) -> Option<Bytes> {
+        let item = self.ring.get_mut().next()?;
+        self.buffer.extend_from_slice(&item);
+        Some(self.buffer.split().freeze())
+    }
+}

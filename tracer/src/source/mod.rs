@@ -1,0 +1,4 @@
+//! Where records come from.
+
+pub(crate) mod counters;
+pub(crate) mod live;

@@ -1,0 +1,124 @@
+//! From the command line to attached programs, and what to say about it.
+
+use std::fs;
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use crate::{
+    exit::Failed,
+    host::{btf, facts::Facts, plan, plan::Choice, privileges},
+    probe::{Probe, Served},
+};
+
+/// What a `startup` record tells.
+#[derive(Clone, Debug)]
+pub(crate) struct Startup {
+    pub(crate) time: Timestamp,
+    pub(crate) kernel: String,
+    pub(crate) boot_id: String,
+    pub(crate) host: String,
+    pub(crate) served: Vec<Served>,
+    /// What this kernel and these privileges cannot give, as sentences.
+    pub(crate) degradations: Vec<String>,
+}
+
+/// Checks privileges, makes a plan, loads and attaches.
+///
+/// # Errors
+/// Missing privileges, no BTF, or nothing attaches.
+pub(crate) fn attach(choice: Choice, verbose: bool) -> Result<(Probe, Startup), Failed> {
+    let status = fs::read_to_string("/proc/self/status").context("/proc is not readable")?;
+    let privileges = privileges::judge(&status);
+    if !privileges.missing.is_empty() {
+        return Err(Failed::NotPermitted(format!(
+            "not permitted: {} missing; run it as root (sudo tracer watch) or grant them",
+            privileges.missing.join(" and ")
+        )));
+    }
+    let facts = facts()?;
+    let plan = plan::plan(&facts, choice);
+    if !plan.missing_members.is_empty() {
+        let missing = plan.missing_members.join(", ");
+        return Err(Failed::Unsupported(format!("this kernel's BTF lacks {missing}")));
+    }
+    let mut probe = Probe::load(&facts.config, verbose).map_err(refused)?;
+    probe.attach(&plan, &facts)?;
+    if !probe.sees_anything() {
+        return Err(nothing_attached(&probe.served));
+    }
+    let startup = Startup {
+        time: Timestamp::now(),
+        kernel: read_line("/proc/sys/kernel/osrelease"),
+        boot_id: read_line("/proc/sys/kernel/random/boot_id"),
+        host: read_line("/proc/sys/kernel/hostname"),
+        degradations: degradations(&probe.served, privileges.costs),
+        served: probe.served.clone(),
+    };
+    Ok((probe, startup))
+}
+
+fn facts() -> Result<Facts, Failed> {
+    let types = fs::read(btf::PATH).map_err(|error| {
+        Failed::Unsupported(format!(
+            "no BTF: {} ({error}); tracer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+            btf::PATH
+        ))
+    })?;
+    let facts = Facts::from_btf(&types).map_err(|error| Failed::Unsupported(format!("{error:#}")))?;
+    Ok(facts.with_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
+}
+
+/// The kernel refused the maps: by permission or for another reason.
+fn refused(error: anyhow::Error) -> Failed {
+    let not_permitted = error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
+    });
+    if not_permitted {
+        Failed::NotPermitted(format!("not permitted: {error:#}; is bpf(2) blocked by seccomp?"))
+    } else {
+        Failed::Running(error)
+    }
+}
+
+fn nothing_attached(served: &[Served]) -> Failed {
+    let lockdown = read_line("/sys/kernel/security/lockdown");
+    if lockdown.contains("[confidentiality]") {
+        return Failed::NotPermitted(
+            "not permitted: kernel lockdown is in confidentiality mode, which forbids BPF to read kernel memory".into(),
+        );
+    }
+    let why = served.iter().find_map(|served| served.reason.clone()).unwrap_or_default();
+    Failed::Unsupported(format!(
+        "this kernel refuses every hook of the chosen tier ({why}); try --hooks auto"
+    ))
+}
+
+/// Every loss and every inexactness, each said once.
+fn degradations(served: &[Served], mut sentences: Vec<String>) -> Vec<String> {
+    for served in served {
+        if served.by.is_none() {
+            let why = served.reason.as_deref().unwrap_or("no hook for it in this tier");
+            sentences.push(format!("{} ({why})", served.purpose.loss()));
+        }
+    }
+    let mut noted: Vec<&str> = Vec::new();
+    for note in served.iter().filter_map(|served| served.by.as_ref()?.note) {
+        if noted.contains(&note) {
+            continue;
+        }
+        noted.push(note);
+        let about: Vec<_> = served
+            .iter()
+            .filter(|served| served.by.as_ref().is_some_and(|by| by.note == Some(note)))
+            .map(|served| served.purpose.name())
+            .collect();
+        sentences.push(format!("{}: {note}", about.join(", ")));
+    }
+    sentences
+}
+
+fn read_line(path: &str) -> String {
+    fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}

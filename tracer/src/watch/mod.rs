@@ -1,0 +1,146 @@
+//! `tracer watch`: the loop from hook to output.
+
+mod child;
+mod session;
+
+use std::{io, time::Duration};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+
+use crate::{cli::Watch, exit::Failed, output::Output, startup};
+use child::Child;
+use session::Session;
+
+/// How often namespaces are looked for and losses are reported.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Far enough to mean never.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Why the loop ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Interrupted,
+    Duration,
+    Count,
+    CommandExited(u8),
+}
+
+impl Reason {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Duration => "duration",
+            Self::Count => "count",
+            Self::CommandExited(_) => "command_exited",
+        }
+    }
+
+    fn exit_code(self) -> u8 {
+        match self {
+            Self::CommandExited(code) => code,
+            _ => 0,
+        }
+    }
+}
+
+/// Runs until told to stop; returns the exit code.
+///
+/// # Errors
+/// See [`Failed`]. A closed standard output is no error: nobody reads on.
+pub(crate) fn run(arguments: &Watch) -> Result<u8, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    match runtime.block_on(watch(arguments)) {
+        Err(Failed::Running(error)) if is_broken_pipe(&error) => Ok(0),
+        result => result,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+async fn watch(arguments: &Watch) -> Result<u8, Failed> {
+    // Before anything is attached, so that no signal finds the default action.
+    let mut signals = Signals::new()?;
+    let (probe, startup) = startup::attach(arguments.hooks, arguments.verbose)?;
+    let mut session = Session::new(probe, arguments, Output::new(arguments.format))?;
+    session.start(&startup)?;
+    let mut child = Child::spawn(&arguments.command)?;
+    let reason = watch_until(&mut session, &mut signals, &mut child, arguments).await?;
+    session.finish(reason.name(), reason.exit_code())?;
+    Ok(reason.exit_code())
+}
+
+async fn watch_until(
+    session: &mut Session,
+    signals: &mut Signals,
+    child: &mut Child,
+    arguments: &Watch,
+) -> Result<Reason, anyhow::Error> {
+    let start = Instant::now();
+    let deadline = start + arguments.duration.unwrap_or(NEVER);
+    let period = arguments.interval.unwrap_or(NEVER);
+    let mut interval = interval_at(start + period, period);
+    let mut housekeeping = interval_at(start + HOUSEKEEPING, HOUSEKEEPING);
+    for timer in [&mut interval, &mut housekeeping] {
+        timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    }
+    loop {
+        tokio::select! {
+            // In this order: under a flood the ring is always ready, and
+            // Ctrl-C must not wait for it.
+            biased;
+            signal = signals.next() => match child.pass_on(signal) {
+                true => {}
+                false => return Ok(Reason::Interrupted),
+            },
+            code = child.exited() => return Ok(Reason::CommandExited(code?)),
+            () = sleep_until(deadline) => return Ok(Reason::Duration),
+            _ = interval.tick() => session.totals(false)?,
+            _ = housekeeping.tick() => session.housekeeping()?,
+            ready = session.wait() => {
+                ready.context("the ring buffer cannot be polled")?;
+                session.drain(BATCH)?;
+            }
+        }
+        if session.is_satisfied() {
+            return Ok(Reason::Count);
+        }
+    }
+}
+
+/// How many records are handled before signals and timers get their turn.
+const BATCH: usize = 1024;
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be received");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> libc::c_int {
+        tokio::select! {
+            _ = self.interrupt.recv() => libc::SIGINT,
+            _ = self.terminate.recv() => libc::SIGTERM,
+        }
+    }
+}

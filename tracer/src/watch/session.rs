@@ -1,0 +1,213 @@
+//! One run: what is attached, what was learned, what was shown.
+
+use std::io;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use crate::{
+    attribute::{Attributor, namespaces::Namespaces},
+    cli::Watch,
+    decode::decode,
+    output::{End, Output, Totals, say},
+    probe::Probe,
+    reconcile::reconcile,
+    source::{
+        counters::{Counters, Counts},
+        live::Live,
+    },
+    startup::Startup,
+};
+
+/// How often the counters are read again in search of a moment in which the
+/// kernel's and ours stand still.
+const ATTEMPTS: usize = 5;
+
+pub(super) struct Session {
+    // Dropped last: what is attached outlives what reads from it.
+    live: Live,
+    counters: Counters,
+    namespaces: Namespaces,
+    /// What had been counted when the namespaces' baseline was taken.
+    counted_before: Counts,
+    attributor: Attributor,
+    output: Output,
+    pids: Vec<u32>,
+    wanted: Option<u64>,
+    shown: u64,
+    malformed: u64,
+    lost_shown: u64,
+    since: Timestamp,
+    verbose: bool,
+    log: Option<Log>,
+    _probe: Probe,
+}
+
+/// The kernel side's diagnostics, for `-v`.
+type Log = aya_log::EbpfLogger<&'static dyn log::Log>;
+
+impl Session {
+    pub(super) fn new(mut probe: Probe, arguments: &Watch, output: Output) -> Result<Self> {
+        let live = Live::new(probe.take_map::<aya::maps::RingBuf<_>>("EVENTS")?)?;
+        let counters = Counters::new(&mut probe)?;
+        let log = if arguments.verbose { Some(kernel_log(&mut probe)?) } else { None };
+        let (namespaces, counted_before) = baseline(&counters)?;
+        Ok(Self {
+            live,
+            counters,
+            namespaces,
+            counted_before,
+            attributor: Attributor::new(),
+            output,
+            pids: arguments.pids.clone(),
+            wanted: arguments.count.map(Into::into),
+            shown: 0,
+            malformed: 0,
+            lost_shown: 0,
+            since: Timestamp::now(),
+            verbose: arguments.verbose,
+            log,
+            _probe: probe,
+        })
+    }
+
+    /// Says that everything is in place.
+    pub(super) fn start(&mut self, startup: &Startup) -> Result<()> {
+        self.since = startup.time;
+        Ok(self.output.startup(startup, self.verbose)?)
+    }
+
+    /// Waits for something to [`Session::drain`].
+    pub(super) async fn wait(&mut self) -> io::Result<()> {
+        self.live.wait().await
+    }
+
+    /// Shows up to `limit` records of the ring.
+    pub(super) fn drain(&mut self, limit: usize) -> Result<()> {
+        for _ in 0..limit {
+            if self.is_satisfied() {
+                break;
+            }
+            let Some(bytes) = self.live.take() else { break };
+            self.show(&bytes)?;
+        }
+        Ok(self.output.flush()?)
+    }
+
+    fn show(&mut self, bytes: &[u8]) -> Result<()> {
+        let Ok(event) = decode(bytes) else {
+            self.malformed += 1;
+            return Ok(());
+        };
+        if !self.namespaces.knows(event.raw.netns) {
+            self.namespaces.refresh();
+        }
+        let failure = self.attributor.attribute(&event);
+        if failure.concerns(&self.pids) {
+            self.output.failure(&failure)?;
+            self.shown += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether `--count` events have been shown.
+    pub(super) fn is_satisfied(&self) -> bool {
+        self.wanted.is_some_and(|wanted| self.shown >= wanted)
+    }
+
+    /// Once a second: new namespaces, losses, diagnostics.
+    pub(super) fn housekeeping(&mut self) -> Result<()> {
+        self.namespaces.refresh();
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+        self.show_losses()
+    }
+
+    fn show_losses(&mut self) -> Result<()> {
+        let lost = self.counters.health()?.lost();
+        // Between the two increments of one failure it looks lost: what is
+        // still so a second later is.
+        let new = lost.saturating_sub(self.lost_shown);
+        if new > 0 {
+            self.output.lost(Timestamp::now(), new)?;
+            self.lost_shown = lost;
+        }
+        Ok(self.output.flush()?)
+    }
+
+    /// Shows the totals so far.
+    pub(super) fn totals(&mut self, is_final: bool) -> Result<()> {
+        let mut counts = self.counters.counts()?;
+        for _ in 0..ATTEMPTS {
+            self.namespaces.refresh();
+            let again = self.counters.counts()?;
+            let stood_still = again == counts;
+            counts = again;
+            if stood_still {
+                break;
+            }
+        }
+        let compared = subtract(&counts, &self.counted_before);
+        let totals = Totals {
+            time: Timestamp::now(),
+            since: self.since,
+            is_final,
+            health: self.counters.health()?,
+            malformed: self.malformed,
+            rows: reconcile(&compared, &self.namespaces.deltas()),
+            counts,
+        };
+        Ok(self.output.totals(&totals)?)
+    }
+
+    /// Shows what is left, the totals and the end.
+    pub(super) fn finish(mut self, reason: &'static str, exit_code: u8) -> Result<()> {
+        self.drain(usize::MAX)?;
+        self.show_losses()?;
+        self.totals(true)?;
+        Ok(self.output.end(&End { time: Timestamp::now(), reason, exit_code })?)
+    }
+}
+
+/// The kernel's counters and ours at one moment; tracer is attached already, so
+/// the two are read until ours stand still.
+fn baseline(counters: &Counters) -> Result<(Namespaces, Counts)> {
+    let mut counts = counters.counts()?;
+    let mut namespaces = Namespaces::new();
+    for _ in 0..ATTEMPTS {
+        let again = counters.counts()?;
+        if again == counts {
+            break;
+        }
+        counts = again;
+        namespaces = Namespaces::new();
+    }
+    Ok((namespaces, counts))
+}
+
+fn subtract(counts: &Counts, before: &Counts) -> Counts {
+    let earlier = |key| before.get(key).copied().unwrap_or(0);
+    counts.iter().map(|(key, count)| (*key, count.saturating_sub(earlier(key)))).collect()
+}
+
+fn kernel_log(probe: &mut Probe) -> Result<Log> {
+    static STDERR: Stderr = Stderr;
+    aya_log::EbpfLogger::init_with_logger(probe.bpf_mut(), &STDERR as &'static dyn log::Log)
+        .context("the kernel side's diagnostics cannot be read")
+}
+
+/// Writes diagnostics to standard error.
+struct Stderr;
+
+impl log::Log for Stderr {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        say(&format!("tracer: kernel: {}", record.args()));
+    }
+
+    fn flush(&self) {}
+}
