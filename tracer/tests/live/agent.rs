@@ -73,6 +73,9 @@ fn order(words: &[&str]) -> Result<String> {
         ["nonblock", fd] => sys::set_nonblocking(fd.parse()?).map(|()| 0),
         ["reuseaddr", fd] => socket_option(fd.parse()?, libc::SO_REUSEADDR),
         ["reuseport", fd] => socket_option(fd.parse()?, libc::SO_REUSEPORT),
+        ["defer-accept", fd] => {
+            sys::set_option(fd.parse()?, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 30).map(|()| 0)
+        }
         ["bind", fd, addr] => sys::bind(fd.parse()?, &addr.parse()?),
         ["listen", fd, backlog] => sys::listen(fd.parse()?, backlog.parse()?),
         ["listener", kind, addr, backlog] => listener(kind, &addr.parse()?, backlog.parse()?, &[]),

@@ -109,6 +109,16 @@ impl Case {
         Ok(role)
     }
 
+    /// Skips what only an exact hook can see.
+    pub(crate) fn needs_exact(&self, purpose: &str) -> Result<()> {
+        match &self.tracer {
+            Some(tracer) if tracer.hook(purpose).1 != "exact" => {
+                bail!(Skip(format!("the hook for {purpose} is not exact")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Notes what must be seen and waits until it was.
     pub(crate) fn expect(&mut self, expected: Expected) -> Result<()> {
         if let Some(tracer) = &self.tracer {

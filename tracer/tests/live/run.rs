@@ -102,6 +102,13 @@ pub(crate) fn tier(options: &Options, tier: &str, scenarios: &[Scenario]) -> Tal
         let result = conclude(&run.case, tracer.as_deref(), &stopped);
         tally.verdict(tier, run.scenario.name, run.took, &result);
     }
+    if let Some(tracer) = tracer {
+        let result = match &stopped {
+            Ok(()) => verdict::add_up(&tracer),
+            Err(error) => Err(again(error)),
+        };
+        tally.verdict(tier, verdict::ADD_UP, Duration::ZERO, &result);
+    }
     tally.summary(tier)
 }
 

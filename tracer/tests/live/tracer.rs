@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
-use crate::{limits, say, sys};
+use crate::{expect, limits, say, sys};
 
 /// A running `tracer watch`, and all it said.
 #[derive(Debug)]
@@ -188,6 +188,12 @@ impl Tracer {
     /// All events so far of one namespace.
     pub(crate) fn events_in(&self, netns: u64) -> Vec<Value> {
         self.said.lock().events_in(netns).to_vec()
+    }
+
+    /// How many failures all its events together stand for.
+    pub(crate) fn told_in_all(&self) -> u64 {
+        let state = self.said.lock();
+        state.events.values().flatten().map(expect::weight).sum()
     }
 
     /// Waits until `enough` likes the events of one namespace; false when it never did.

@@ -56,6 +56,28 @@ pub(crate) fn judge(case: &Case, tracer: &Tracer) -> Result<String> {
     Ok(details.join(", "))
 }
 
+/// The name of the check below in the verdict lines.
+pub(crate) const ADD_UP: &str = "totals/add-up";
+
+/// The totals must agree with themselves and with the events that were told.
+pub(crate) fn add_up(tracer: &Tracer) -> Result<String> {
+    let records = tracer.records();
+    let totals = tracer::final_totals(&records)?;
+    let number = |name: &str| totals[name].as_u64().with_context(|| format!("no {name}"));
+    let (counted, described, lost) = (number("counted")?, number("described")?, number("lost")?);
+    let rows = totals["counts"].as_array().into_iter().flatten();
+    let sum: u64 = rows.filter_map(|row| row["count"].as_u64()).sum();
+    let told = tracer.told_in_all();
+    let detail = format!("counted {counted} described {described} lost {lost}");
+    ensure!(sum == counted, "{detail}, but the rows add up to {sum}");
+    ensure!(
+        told == described,
+        "{detail}, but the events stand for {told}"
+    );
+    ensure!(described <= counted, "{detail}: more told than happened");
+    Ok(detail)
+}
+
 /// Every event must be one that was provoked, and no failure may be told twice.
 fn judge_events(tracer: &Tracer, netns: u64, expected: &[&Expected]) -> Result<()> {
     let events = tracer.events_in(netns);

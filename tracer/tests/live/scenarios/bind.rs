@@ -12,6 +12,7 @@ use crate::role::Role;
 pub(crate) const ALL: &[Scenario] = &[
     scenario("bind/not-local-v4", &["bind"], not_local_v4),
     scenario("bind/not-local-v6", &["bind"], not_local_v6),
+    scenario("bind/not-local-v4-mapped", &["bind"], not_local_mapped),
     scenario("bind/port-in-use-v4", &["bind"], in_use_v4),
     scenario("bind/port-in-use-v6", &["bind"], in_use_v6),
     scenario("bind/port-in-use-udp", &["bind"], in_use_udp),
@@ -51,6 +52,16 @@ fn not_local_v6(case: &mut Case) -> Result<()> {
             .by(&binder)
             .v6()
             .local(&[addr]),
+    )
+}
+
+fn not_local_mapped(case: &mut Case) -> Result<()> {
+    let (space, addr) = (case.space()?, "[::ffff:192.0.2.1]:8080");
+    let binder = fail(case, &space, "tcp6", addr, libc::EADDRNOTAVAIL)?;
+    case.expect(
+        Expected::bind(space.inum, "address_not_local", "EADDRNOTAVAIL")
+            .by(&binder)
+            .local(&["192.0.2.1:8080"]),
     )
 }
 

@@ -5,6 +5,7 @@ mod bind;
 mod connect;
 mod connect_paths;
 mod listen;
+mod nothing;
 mod queue;
 mod who;
 
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         queue::ALL,
         ack::ALL,
         who::ALL,
+        nothing::ALL,
     ]
     .concat()
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use anyhow::{Result, ensure};
 
-use crate::case::{Case, Scenario, scenario};
+use crate::case::{Case, Scenario, Skip, scenario};
 use crate::counters::Counters;
 use crate::expect::Expected;
 use crate::netns::Namespace;
@@ -23,12 +23,14 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("queue/client-in-other-netns", &["syn_drop"], other_netns),
     scenario("queue/v6", &["syn_drop"], v6),
     scenario("queue/v6-listener-v4-client", &["syn_drop"], dual_stack),
+    scenario("queue/mptcp-listener", &["syn_drop"], mptcp_listener),
     scenario(
         "queue/request-queue-full",
         &["syn_drop"],
         request_queue_full,
     ),
     scenario("queue/backlog-reserve", &["syn_drop"], backlog_reserve),
+    scenario("queue/no-route-back", &["syn_drop"], no_route_back),
     scenario("queue/flood", &["syn_drop"], flood),
 ];
 
@@ -105,6 +107,24 @@ fn dual_stack(case: &mut Case) -> Result<()> {
     case.expect(queue_full(&space, &server, &dropped).local(&local))
 }
 
+/// The queue is that of a TCP socket inside; the process only has the MPTCP one.
+fn mptcp_listener(case: &mut Case) -> Result<()> {
+    let (space, addr) = (case.space()?, "127.0.0.1:8080");
+    let server = case.role(&space, "mptcp-server")?;
+    let probe: i32 = server.ask("socket mptcp4")?.parse()?;
+    if probe < 0 {
+        return Err(Skip::because("this kernel has no MPTCP"));
+    }
+    server.ok(&format!("listener mptcp4 {addr} 2"))?;
+    let client = case.role(&space, "innocent")?;
+    let dropped = overrun(&space, &client, "tcp4", addr)?;
+    case.expect(
+        queue_full(&space, &server, &dropped)
+            .protocols(&["tcp", "mptcp"])
+            .local(&[addr]),
+    )
+}
+
 fn other_netns(case: &mut Case) -> Result<()> {
     let addr = "10.7.0.1:8080";
     let (space, far) = (case.space()?, case.space()?);
@@ -144,14 +164,20 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(case: &mut Case, own: IpAddr, cookies: u8, backlog: u32) -> Result<Self> {
+        let kind = if own.is_ipv4() { "tcp4" } else { "tcp6" };
+        let listen = SocketAddr::new(own, 8080);
+        Self::with(case, own, cookies, &format!("{kind} {listen} {backlog}"))
+    }
+
+    /// The same with any listener on port 8080.
+    pub(crate) fn with(case: &mut Case, own: IpAddr, cookies: u8, listen: &str) -> Result<Self> {
         let space = case.space()?;
         let tun = Tun::new(&space)?;
         space.address(tun::NAME, own, if own.is_ipv4() { 24 } else { 64 })?;
         space.sysctl("net/ipv4/tcp_syncookies", &cookies.to_string())?;
         let server = case.role(&space, "stuck-server")?;
         let addr = SocketAddr::new(own, 8080);
-        let kind = if own.is_ipv4() { "tcp4" } else { "tcp6" };
-        let listener = server.ok(&format!("listener {kind} {addr} {backlog}"))?;
+        let listener = server.ok(&format!("listener {listen}"))?;
         Ok(Self {
             space,
             server,
@@ -207,6 +233,27 @@ fn request_queue_full(case: &mut Case) -> Result<()> {
             .remote(&wire.peers(answered..CLIENTS)?)
             .accept_queue(0, 2)
             .request_queue_len(answered as u64),
+    )
+}
+
+/// Neither queue is full: the kernel has no way to answer. Packets do not tell that.
+fn no_route_back(case: &mut Case) -> Result<()> {
+    case.needs_exact("syn_drop")?;
+    let wire = Wire::new(case, IpAddr::from(V4), 1, 64)?;
+    for device in ["all", tun::NAME] {
+        let file = format!("net/ipv4/conf/{device}/rp_filter");
+        wire.space.sysctl(&file, "0")?;
+    }
+    let stranger = SocketAddr::from(([192, 0, 2, 9], 20_000));
+    wire.tun.send(&Segment::syn(stranger, wire.addr))?;
+    let now = Counters::await_in(&wire.space, "a drop", |now| now.listen_drops > 0)?;
+    ensure!(now.listen_overflows == 0, "no queue is full, but {now:?}");
+    case.expect(
+        Expected::drop(wire.space.inum, "syn_dropped", "other")
+            .by(&wire.server)
+            .local(&[&wire.addr.to_string()])
+            .remote(&[stranger])
+            .accept_queue(0, 64),
     )
 }
 

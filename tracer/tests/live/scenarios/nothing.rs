@@ -1,0 +1,93 @@
+//! What looks like a failure and is none of ours: tracer must say nothing, and its
+//! totals must not move.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, ensure};
+
+use super::queue::Wire;
+use crate::case::{Case, Scenario, scenario};
+use crate::counters::Counters;
+use crate::packet::Segment;
+
+const OWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 1));
+
+pub(crate) const ALL: &[Scenario] = &[
+    scenario(
+        "nothing/other-errors",
+        &["connect", "bind", "listen"],
+        other_errors,
+    ),
+    scenario("nothing/repeated-syn", &["syn_drop"], repeated_syn),
+    scenario("nothing/defer-accept", &["ack_drop"], defer_accept),
+    scenario(
+        "nothing/queue-just-full",
+        &["syn_drop", "ack_drop"],
+        just_full,
+    ),
+];
+
+/// Calls that fail for other reasons, and calls that succeed.
+fn other_errors(case: &mut Case) -> Result<()> {
+    let space = case.space()?;
+    let role = case.role(&space, "unlucky")?;
+    for (kind, order, errno) in [
+        ("tcp4", "connect FD 127.0.0.1:9", libc::ECONNREFUSED),
+        ("tcp6", "connect FD [::1]:9", libc::ECONNREFUSED),
+        ("tcp4", "connect FD 192.0.2.1:9", libc::ENETUNREACH),
+        ("tcp4", "bind FD 127.0.0.1:8080", 0),
+        ("tcp4", "bind FD [::1]:8080", libc::EAFNOSUPPORT),
+        ("udp4", "listen FD 8", libc::EOPNOTSUPP),
+        ("udp4", "connect FD 127.0.0.1:9", 0),
+    ] {
+        let fd = role.ok(&format!("socket {kind}"))?;
+        role.fails(&order.replace("FD", &fd.to_string()), errno)?;
+    }
+    Ok(())
+}
+
+/// The same SYN twice: the second one finds its request and is no drop.
+fn repeated_syn(case: &mut Case) -> Result<()> {
+    let wire = Wire::new(case, OWN, 1, 64)?;
+    let peer = wire.peer(0)?;
+    for _ in 0..3 {
+        wire.tun.send(&Segment::syn(peer, wire.addr))?;
+    }
+    wire.tun.await_syn_ack(&peer)?;
+    unmoved(&wire)
+}
+
+/// A listener that waits for data ignores the final ACK on purpose.
+fn defer_accept(case: &mut Case) -> Result<()> {
+    let wire = Wire::new(case, OWN, 0, 64)?;
+    wire.server.ok(&format!("defer-accept {}", wire.listener))?;
+    let peer = wire.peer(0)?;
+    wire.tun.send(&Segment::syn(peer, wire.addr))?;
+    let ack = wire.tun.await_syn_ack(&peer)?.final_ack();
+    wire.tun.send(&ack)?;
+    wire.tun.send(&ack)?;
+    unmoved(&wire)
+}
+
+/// A queue of backlog 2 holds three; the third is no overflow.
+fn just_full(case: &mut Case) -> Result<()> {
+    let wire = Wire::new(case, OWN, 0, 2)?;
+    for peer in wire.peers(0..3)? {
+        wire.tun.send(&Segment::syn(peer, wire.addr))?;
+        let ack = wire.tun.await_syn_ack(&peer)?.final_ack();
+        wire.tun.send(&ack)?;
+    }
+    for _ in 0..3 {
+        wire.server.ok(&format!("accept {}", wire.listener))?;
+    }
+    unmoved(&wire)
+}
+
+fn unmoved(wire: &Wire) -> Result<()> {
+    let now = Counters::read(&wire.space)?;
+    ensure!(
+        now.listen_drops == 0 && now.listen_overflows == 0,
+        "nothing was dropped, but {now:?}"
+    );
+    Ok(())
+}
