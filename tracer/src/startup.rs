@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     exit::Failed,
-    host::{btf, facts::Facts, plan, plan::Choice, privileges},
+    host::{btf, facts::Facts, mounts::PrivateView, plan, plan::Choice, privileges},
     probe::{Probe, Served},
 };
 
@@ -36,6 +36,12 @@ pub(crate) fn attach(choice: Choice, verbose: bool) -> Result<(Probe, Startup), 
             privileges.missing.join(" and ")
         )));
     }
+    let mut costs = privileges.costs;
+    // Held until everything is attached; the hooks do not need it any more.
+    let _view = PrivateView::with_missing_mounts(&mounts()).unwrap_or_else(|error| {
+        costs.push(format!("tracefs or cgroup2 is not mounted, and mounting it failed: {error}"));
+        None
+    });
     let facts = facts()?;
     let plan = plan::plan(&facts, choice);
     if !plan.missing_members.is_empty() {
@@ -52,7 +58,7 @@ pub(crate) fn attach(choice: Choice, verbose: bool) -> Result<(Probe, Startup), 
         kernel: read_line("/proc/sys/kernel/osrelease"),
         boot_id: read_line("/proc/sys/kernel/random/boot_id"),
         host: read_line("/proc/sys/kernel/hostname"),
-        degradations: degradations(&probe.served, privileges.costs),
+        degradations: degradations(&probe.served, costs),
         served: probe.served.clone(),
     };
     Ok((probe, startup))
@@ -66,7 +72,11 @@ fn facts() -> Result<Facts, Failed> {
         ))
     })?;
     let facts = Facts::from_btf(&types).map_err(|error| Failed::Unsupported(format!("{error:#}")))?;
-    Ok(facts.with_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
+    Ok(facts.with_mounts(&mounts()))
+}
+
+fn mounts() -> String {
+    fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
 }
 
 /// The kernel refused the maps: by permission or for another reason.

@@ -4,7 +4,11 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
-    os::unix::fs::FileExt,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
 };
 
 use super::holders::pids;
@@ -48,7 +52,11 @@ impl Namespaces {
     /// Takes the baseline of every namespace that exists now.
     pub(crate) fn new() -> Self {
         let mut namespaces = Self { known: BTreeMap::new() };
-        for (inum, netstat) in inhabited() {
+        let mut existing = inhabited();
+        for (inum, path) in named() {
+            existing.entry(inum).or_insert_with(|| open_inside(&path));
+        }
+        for (inum, netstat) in existing {
             let now = netstat.as_ref().ok().and_then(|file| read(file).ok()).unwrap_or_default();
             let namespace = Namespace { netstat: netstat.ok(), baseline: now, last: now };
             namespaces.known.insert(inum, namespace);
@@ -56,10 +64,16 @@ impl Namespaces {
         namespaces
     }
 
-    /// Looks for new namespaces, reads all, and lets go of those without
-    /// processes: an open file would keep them, and their devices, alive.
+    /// Looks for new namespaces, reads all, and lets go of those that
+    /// nothing else keeps: an open file would keep them, and their devices, alive.
     pub(crate) fn refresh(&mut self) {
         let mut inhabited = inhabited();
+        let named = named();
+        for (inum, path) in &named {
+            if !inhabited.contains_key(inum) && !self.known.contains_key(inum) {
+                inhabited.insert(*inum, open_inside(path));
+            }
+        }
         for (inum, namespace) in &mut self.known {
             let found = inhabited.remove(inum);
             if namespace.netstat.is_none()
@@ -70,7 +84,7 @@ impl Namespaces {
             if let Some(now) = namespace.netstat.as_ref().and_then(|file| read(file).ok()) {
                 namespace.last = now;
             }
-            if found.is_none() {
+            if found.is_none() && !named.contains_key(inum) {
                 namespace.netstat = None;
             }
         }
@@ -113,6 +127,31 @@ fn inhabited() -> BTreeMap<u32, io::Result<File>> {
         }
     }
     found
+}
+
+/// Namespaces that `ip netns add` keeps alive, processes or not.
+fn named() -> BTreeMap<u32, PathBuf> {
+    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            Some((u32::try_from(fs::metadata(&path).ok()?.ino()).ok()?, path))
+        })
+        .collect()
+}
+
+/// Opens the counters of a namespace that no process is in, from a thread that
+/// enters it for that and ends.
+fn open_inside(namespace: &Path) -> io::Result<File> {
+    let namespace = File::open(namespace)?;
+    let inside = std::thread::spawn(move || {
+        // SAFETY: setns has no memory effects; it moves this thread alone.
+        if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        File::open("/proc/thread-self/net/netstat")
+    });
+    inside.join().unwrap_or_else(|_| Err(io::Error::other("the thread that read it ended early")))
 }
 
 /// Inode number of the network namespace of a process.

@@ -35,8 +35,6 @@ pub(crate) struct Facts {
     pub(crate) functions: BTreeMap<&'static str, usize>,
     /// Root of the cgroup2 hierarchy, if it is mounted.
     pub(crate) cgroup2: Option<PathBuf>,
-    /// Whether tracefs can be used (tracepoints by id).
-    pub(crate) tracefs: bool,
 }
 
 impl Facts {
@@ -54,15 +52,12 @@ impl Facts {
         let helpers = ["bpf_get_current_task_btf", "bpf_task_pt_regs"];
         config.has_task_pt_regs =
             u32::from(helpers.iter().all(|helper| functions.contains_key(helper)));
-        Ok(Self { config, functions, cgroup2: None, tracefs: false })
+        Ok(Self { config, functions, cgroup2: None })
     }
 
-    /// Adds what the file systems tell.
+    /// Adds what `/proc/self/mountinfo` tells.
     pub(crate) fn with_mounts(mut self, mountinfo: &str) -> Self {
         self.cgroup2 = cgroup2_root(mountinfo);
-        self.tracefs = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"]
-            .iter()
-            .any(|path| std::path::Path::new(path).is_dir());
         self
     }
 }

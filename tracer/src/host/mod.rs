@@ -5,5 +5,6 @@
 pub(crate) mod btf;
 pub(crate) mod clock;
 pub(crate) mod facts;
+pub(crate) mod mounts;
 pub(crate) mod plan;
 pub(crate) mod privileges;

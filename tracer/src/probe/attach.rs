@@ -72,9 +72,14 @@ fn brief<E: std::error::Error + Send + Sync + 'static>(error: E) -> anyhow::Erro
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(inner) = source {
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return anyhow::anyhow!("{io}");
+            return anyhow::anyhow!("{}", without_number(&io.to_string()));
         }
         source = inner.source();
     }
     anyhow::Error::new(error)
+}
+
+/// std appends ` (os error N)` to the kernel's words.
+fn without_number(message: &str) -> &str {
+    message.split(" (os error ").next().unwrap_or(message)
 }
