@@ -72,6 +72,16 @@ impl Counts {
     }
 }
 
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
 impl Run {
     /// What a run's output says; `code` is how it ended, if it ended.
     pub(crate) fn read(kernel: &str, text: &str, code: Option<i32>) -> Self {
@@ -90,13 +100,7 @@ impl Run {
         let seen = run.outcome_counts();
         if announced != seen {
             run.problems.push(format!(
-                "the summaries say {} passed, {} failed, {} skipped; the lines read say {}, {}, {}",
-                announced.passed,
-                announced.failed,
-                announced.skipped,
-                seen.passed,
-                seen.failed,
-                seen.skipped
+                "the summaries say {announced}; the lines read say {seen}"
             ));
         }
         match code {
@@ -199,18 +203,18 @@ fn parse_summary(line: &str) -> Option<Counts> {
     })
 }
 
-/// The last lines of an output.
-pub(crate) fn tail(text: &str) -> String {
+/// The last lines of an output, and before them the line that says why a kernel gave up.
+fn tail(text: &str) -> String {
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim_end)
         .filter(|line| !line.is_empty())
         .collect();
-    let start = lines.len().saturating_sub(20);
-    lines
-        .get(start..)
-        .unwrap_or_default()
+    let (before, last) = lines.split_at(lines.len().saturating_sub(20));
+    before
         .iter()
+        .filter(|line| line.contains("Kernel panic") || line.contains("BUG:"))
+        .chain(last)
         .map(|line| format!("    {line}\n"))
         .collect()
 }

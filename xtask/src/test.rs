@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::Stdio;
 use std::thread;
+use std::time::Instant;
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -103,6 +104,7 @@ fn this_kernel(binaries: &Binaries) -> Result<Run> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let series: Vec<&str> = release.trim().split('.').take(2).collect();
     let name = format!("this:{}", series.join("."));
+    let start = Instant::now();
     say::note(&format!("live tests on this kernel ({})", release.trim()));
     let mut child = run::spawn(
         run::as_root(&binaries.live)?
@@ -125,7 +127,13 @@ fn this_kernel(binaries: &Binaries) -> Result<Run> {
     );
     let status = child.wait()?;
     output.push_str(&remarks.join().unwrap_or_default());
-    Ok(Run::read(&name, &output, status.code()))
+    let run = Run::read(&name, &output, status.code());
+    say::note(&format!(
+        "this kernel: {} in {} s",
+        run.counts(),
+        start.elapsed().as_secs()
+    ));
+    Ok(run)
 }
 
 fn text(mut stream: impl Read) -> String {
