@@ -43,7 +43,7 @@ pub(crate) struct Listed {
 }
 
 /// A series and the archive that holds it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Suite {
     name: &'static str,
     uri: String,
@@ -106,11 +106,16 @@ impl Apt {
             fs::remove_dir_all(&directory)?;
         }
         fs::create_dir_all(&directory)?;
-        run::capture(
-            self.apt("apt-get")
-                .args(["-qq", "download", &spec(listed)])
-                .current_dir(&directory),
-        )?;
+        let mut command = self.apt("apt-get");
+        command.args(["-qq", "download", &spec(listed)]);
+        if let Err(error) = run::capture(command.current_dir(&directory)) {
+            // The package may have been replaced since the lists were fetched.
+            fs::remove_file(self.stamp())?;
+            return Err(error.context(format!(
+                "{} could not be downloaded; running this again fetches new package lists first",
+                spec(listed)
+            )));
+        }
         fs::read_dir(&directory)?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .find(|path| path.extension() == Some(OsStr::new("deb")))
@@ -126,12 +131,18 @@ impl Apt {
         if self.update_from(&lines).is_ok() {
             return self.keep(&lines);
         }
-        let mut usable = Vec::new();
-        for suite in &suites {
-            match self.update_one(suite) {
-                Ok(line) => usable.push(line),
-                Err(error) => say::note(&format!("{} left out: {error:#}", suite.name)),
-            }
+        let (mut usable, refused) = self.update_each(&suites);
+        self.keep(&usable)?;
+        let mut left_out = refused;
+        let unknown_key = |error: &anyhow::Error| format!("{error:#}").contains("NO_PUBKEY");
+        if left_out.iter().any(|(_, error)| unknown_key(error)) && self.take_newer_keyring()? {
+            let again: Vec<Suite> = left_out.into_iter().map(|(suite, _)| suite).collect();
+            let (more, refused) = self.update_each(&again);
+            usable.extend(more);
+            left_out = refused;
+        }
+        for (suite, error) in &left_out {
+            say::note(&format!("{} left out: {error:#}", suite.name));
         }
         if usable.is_empty() {
             bail!("no Debian series could be listed");
@@ -139,18 +150,18 @@ impl Apt {
         self.keep(&usable)
     }
 
-    /// Fetches one series and returns its line for the sources.
-    fn update_one(&self, suite: &Suite) -> Result<String> {
-        let attempt = || {
+    /// Fetches each series by itself: the lines of those that came, and what was wrong with
+    /// the others.
+    fn update_each(&self, suites: &[Suite]) -> (Vec<String>, Vec<(Suite, anyhow::Error)>) {
+        let (mut usable, mut refused) = (Vec::new(), Vec::new());
+        for suite in suites {
             let line = self.line(suite);
-            self.update_from(std::slice::from_ref(&line)).map(|()| line)
-        };
-        attempt().or_else(|error| {
-            if !format!("{error:#}").contains("NO_PUBKEY") || !self.take_newer_keyring()? {
-                return Err(error);
+            match self.update_from(std::slice::from_ref(&line)) {
+                Ok(()) => usable.push(line),
+                Err(error) => refused.push((suite.clone(), error)),
             }
-            attempt()
-        })
+        }
+        (usable, refused)
     }
 
     fn update_from(&self, lines: &[String]) -> Result<()> {
@@ -160,11 +171,18 @@ impl Apt {
         // Without this, apt deletes the lists of the series fetched before.
         command.args(["-o", "APT::Get::List-Cleanup=false"]);
         command.args(["-o", "APT::Update::Error-Mode=any", "-qq", "update"]);
-        run::capture(&mut command).map(|_| ())
+        let output = run::output(&mut command)?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let reason: Vec<&str> = stderr.lines().map(str::trim).collect();
+            bail!("{}", reason.join(" "));
+        }
+        Ok(())
     }
 
     fn keep(&self, lines: &[String]) -> Result<()> {
         fs::write(self.list(), lines.join("\n") + "\n")?;
+        fs::write(self.stamp(), "")?;
         Ok(())
     }
 
@@ -179,9 +197,6 @@ impl Apt {
     fn take_newer_keyring(&self) -> Result<bool> {
         let keyring = self.directory.join("keyring");
         let file = keyring.join(KEYRING.trim_start_matches('/'));
-        if keyring.exists() {
-            return Ok(false);
-        }
         let listed = self.versions(&["debian-archive-keyring"])?;
         let Some(newest) = newest(&listed) else {
             return Ok(false);
@@ -193,9 +208,14 @@ impl Apt {
     }
 
     fn is_fresh(&self) -> bool {
-        fs::metadata(self.list())
+        fs::metadata(self.stamp())
             .and_then(|meta| meta.modified())
             .is_ok_and(|time| time.elapsed().is_ok_and(|age| age < FRESH))
+    }
+
+    /// As old as the lists.
+    fn stamp(&self) -> PathBuf {
+        self.directory.join("fetched")
     }
 
     fn list(&self) -> PathBuf {

@@ -46,8 +46,11 @@ pub(crate) fn vms(place: &Place, choice: &Choice) -> Result<bool> {
     let mut total = Counts::default();
     if choice.kernels.is_empty() {
         total.add(missing(&kernels));
-    } else if kernels.usable.len() < choice.kernels.len() {
-        bail!("not every kernel asked for is to be had (see above)");
+    }
+    for asked in &choice.kernels {
+        if !kernels.usable.iter().any(|kernel| kernel.series == *asked) {
+            bail!("there is no kernel {asked} to be had; without --kernel all that are will run");
+        }
     }
     let binaries = binaries::build(place)?;
     let runs = vm::matrix(place, &kernels.usable, &binaries, &choice.live)?;
