@@ -7,7 +7,12 @@ mod source_digest;
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for watched in ["tracer/ebpf", "tracer-ebpf", "tracer-common", "xtask/src/source_digest.rs"] {
+    for watched in [
+        "tracer/ebpf",
+        "tracer-ebpf",
+        "tracer-common",
+        "xtask/src/source_digest.rs",
+    ] {
         println!("cargo::rerun-if-changed=../{watched}");
     }
     if let Err(why) = check(&root) {

@@ -115,4 +115,4 @@ config! {
     has_task_pt_regs,
 }
 
-const _: () = assert!(core::mem::size_of::<Config>() % 4 == 0);
+const _: () = assert!(core::mem::size_of::<Config>().is_multiple_of(4));

@@ -23,7 +23,12 @@ impl CountKey {
     /// The key that counts `kind` for `cause` in `netns`.
     #[must_use]
     pub const fn new(netns: u32, kind: Kind, cause: Cause) -> Self {
-        Self { netns, kind: kind as u8, cause: cause as u8, pad: [0; 2] }
+        Self {
+            netns,
+            kind: kind as u8,
+            cause: cause as u8,
+            pad: [0; 2],
+        }
     }
 }
 

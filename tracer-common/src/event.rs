@@ -158,7 +158,9 @@ pub mod flag {
 
 /// A process as seen by the kernel at the moment of a hook. All zero when
 /// unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Task {
     /// Thread group id (the process id of user space) in the initial pid

@@ -71,7 +71,9 @@ pub fn unjudged() {
 fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnce(&mut Event)) {
     let netns = failure.sk.net().inum();
     count(ctx, CountKey::new(netns, failure.kind, failure.cause));
-    let Some(mut entry) = EVENTS.reserve::<Event>(0) else { return };
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
+        return;
+    };
     // SAFETY: the reservation is Event-sized and 8-aligned; all of it is
     // initialised here, and zero is a valid Event.
     let event = unsafe {
@@ -116,7 +118,10 @@ fn count(ctx: &impl EbpfContext, key: CountKey) {
         Some(value) => increment(value),
         None => {
             add(slot::UNPLACED);
-            debug!(ctx, "COUNTS is full: netns {} counted in the total only", key.netns);
+            debug!(
+                ctx,
+                "COUNTS is full: netns {} counted in the total only", key.netns
+            );
         }
     }
 }

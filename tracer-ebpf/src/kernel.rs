@@ -65,7 +65,11 @@ impl Address {
         bytes[1] = ip[1];
         bytes[2] = ip[2];
         bytes[3] = ip[3];
-        Self { family: Family::V4, ip: bytes, port }
+        Self {
+            family: Family::V4,
+            ip: bytes,
+            port,
+        }
     }
 
     /// A v4-mapped address becomes the IPv4 address it stands for.
@@ -74,7 +78,11 @@ impl Address {
         if is_v4_mapped(&ip) {
             return Self::v4([ip[12], ip[13], ip[14], ip[15]], port);
         }
-        Self { family: Family::V6, ip, port }
+        Self {
+            family: Family::V6,
+            ip,
+            port,
+        }
     }
 }
 
@@ -93,13 +101,22 @@ fn is_v4_mapped(ip: &[u8; 16]) -> bool {
 #[inline(always)]
 fn sockaddr(family: u16, port: [u8; 2], v4: [u8; 4], v6: [u8; 16]) -> Address {
     let port = u16::from_be_bytes(port);
-    if family == AF_INET6 { Address::v6(v6, port) } else { Address::v4(v4, port) }
+    if family == AF_INET6 {
+        Address::v6(v6, port)
+    } else {
+        Address::v4(v4, port)
+    }
 }
 
 /// The address in a `struct sockaddr` that the kernel has copied in.
 #[inline(always)]
 pub fn kernel_sockaddr(address: u64) -> Address {
-    sockaddr(read(address, 0), read(address, 2), read(address, 4), read(address, 8))
+    sockaddr(
+        read(address, 0),
+        read(address, 2),
+        read(address, 4),
+        read(address, 8),
+    )
 }
 
 /// The address in a `struct sockaddr` of the calling process.
@@ -174,12 +191,19 @@ impl Sock {
     /// Local address, by the socket's own family.
     #[inline(always)]
     pub fn local(self) -> Address {
-        if self.is_ipv6() { self.local_v6() } else { self.local_v4() }
+        if self.is_ipv6() {
+            self.local_v6()
+        } else {
+            self.local_v4()
+        }
     }
 
     #[inline(always)]
     pub fn accept_queue(self) -> (u32, u32) {
-        (read(self.0, config!(sk_ack_backlog)), read(self.0, config!(sk_max_ack_backlog)))
+        (
+            read(self.0, config!(sk_ack_backlog)),
+            read(self.0, config!(sk_max_ack_backlog)),
+        )
     }
 
     #[inline(always)]
@@ -297,9 +321,15 @@ impl Skb {
         let from = u16::from_be_bytes(read(tcp, 0));
         let to = u16::from_be_bytes(read(tcp, 2));
         if read::<u8>(ip, 0) >> 4 == 4 {
-            (Address::v4(read(ip, 12), from), Address::v4(read(ip, 16), to))
+            (
+                Address::v4(read(ip, 12), from),
+                Address::v4(read(ip, 16), to),
+            )
         } else {
-            (Address::v6(read(ip, 8), from), Address::v6(read(ip, 24), to))
+            (
+                Address::v6(read(ip, 8), from),
+                Address::v6(read(ip, 24), to),
+            )
         }
     }
 }
@@ -350,7 +380,10 @@ pub fn syscall_args() -> Option<(u64, u64)> {
         let task: *mut task_struct = bpf_get_current_task_btf();
         bpf_task_pt_regs(task)
     } as u64;
-    Some((read(regs, config!(regs_arg0)), read(regs, config!(regs_arg1))))
+    Some((
+        read(regs, config!(regs_arg0)),
+        read(regs, config!(regs_arg1)),
+    ))
 }
 
 /// The running process. Only for hooks in the context of a syscall.

@@ -8,13 +8,23 @@ use crate::{
     maps::{LISTENERS, Listener},
 };
 
-const NOBODY: Task = Task { tgid: 0, tid: 0, uid: 0, flags: 0, start_ns: 0, comm: [0; 16] };
+const NOBODY: Task = Task {
+    tgid: 0,
+    tid: 0,
+    uid: 0,
+    flags: 0,
+    start_ns: 0,
+    comm: [0; 16],
+};
 
 /// The running process made `sk` a listener.
 #[inline(always)]
 pub fn opened(sk: Sock) {
-    let listener =
-        Listener { inode: sk.socket().inode(), opener: current_task(), acceptor: NOBODY };
+    let listener = Listener {
+        inode: sk.socket().inode(),
+        opener: current_task(),
+        acceptor: NOBODY,
+    };
     // A full map evicts its oldest entry; /proc then still names the holders.
     let _ = LISTENERS.insert(sk.0, listener, 0);
 }
@@ -40,7 +50,15 @@ pub fn accepting(sk: Sock) {
         opener = NOBODY;
     }
     // Replaced as a whole: a reader on another CPU never sees half of it.
-    let _ = LISTENERS.insert(sk.0, Listener { inode: now, opener, acceptor: current_task() }, 0);
+    let _ = LISTENERS.insert(
+        sk.0,
+        Listener {
+            inode: now,
+            opener,
+            acceptor: current_task(),
+        },
+        0,
+    );
 }
 
 /// Writes opener and last acceptor of the listener `sk` into `event`.
@@ -48,7 +66,9 @@ pub fn accepting(sk: Sock) {
 pub fn describe(sk: Sock, event: &mut Event) {
     // SAFETY: entries are replaced, never written in place; a value stays
     // readable while this program runs.
-    let Some(known) = (unsafe { LISTENERS.get(sk.0) }) else { return };
+    let Some(known) = (unsafe { LISTENERS.get(sk.0) }) else {
+        return;
+    };
     if known.inode == event.inode {
         event.listener = known.opener;
         event.acceptor = known.acceptor;

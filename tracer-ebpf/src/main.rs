@@ -13,7 +13,10 @@
 // The BPF target declares no compare-and-swap, so `AtomicU64::fetch_add` does
 // not exist there; the plain atomic add does, as an intrinsic.
 #![feature(core_intrinsics, adt_const_params)]
-#![expect(internal_features, reason = "see above: no stable way to an atomic add on BPF")]
+#![expect(
+    internal_features,
+    reason = "see above: no stable way to an atomic add on BPF"
+)]
 
 mod emit;
 mod hooks;

@@ -1,10 +1,10 @@
 //! Every map, with what it is for and who writes it.
 
+use crate::packet::Segment;
 use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
-use crate::packet::Segment;
 use tracer_common::{CountKey, Task, slot};
 
 /// Descriptions, on their way to user space.

@@ -30,7 +30,11 @@ pub struct Segment {
 #[inline(always)]
 pub fn parse(ctx: &SkBuffContext, out: &mut Segment) -> Option<()> {
     let version: u8 = ctx.load(0).ok()?;
-    if version >> 4 == 4 { parse_v4(ctx, version, out) } else { parse_v6(ctx, out) }
+    if version >> 4 == 4 {
+        parse_v4(ctx, version, out)
+    } else {
+        parse_v6(ctx, out)
+    }
 }
 
 #[inline(always)]

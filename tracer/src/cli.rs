@@ -81,7 +81,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err("expected a number with ms, s, m or h".into()),
     };
-    let number: u64 = number.parse().map_err(|_| "expected a number with ms, s, m or h")?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a number with ms, s, m or h")?;
     match number.checked_mul(unit_ms) {
         Some(ms) if (1..=TEN_YEARS_MS).contains(&ms) => Ok(Duration::from_millis(ms)),
         _ => Err("expected between 1ms and ten years".into()),
@@ -105,7 +107,18 @@ mod tests {
         assert_eq!(ms("500ms"), Some(500));
         assert_eq!(ms("2m"), Some(120_000));
         assert_eq!(ms("1h"), Some(3_600_000));
-        for bad in ["", "s", "-1", "1.5s", "0", "1d", "10 s", "99999999999999999999", "999999999h", "٣s"] {
+        for bad in [
+            "",
+            "s",
+            "-1",
+            "1.5s",
+            "0",
+            "1d",
+            "10 s",
+            "99999999999999999999",
+            "999999999h",
+            "٣s",
+        ] {
             assert_eq!(ms(bad), None, "{bad}");
         }
     }

@@ -62,7 +62,11 @@ fn address(family: Family, bytes: [u8; 16], port: u16) -> Option<SocketAddr> {
 
 /// The name in a [`Task`]: up to the first NUL, any bytes.
 pub(crate) fn comm(task: &Task) -> &[u8] {
-    let end = task.comm.iter().position(|byte| *byte == 0).unwrap_or(task.comm.len());
+    let end = task
+        .comm
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(task.comm.len());
     &task.comm[..end]
 }
 
@@ -96,7 +100,11 @@ mod tests {
         let bytes = valid().as_bytes().repeat(2);
         for length in 0..bytes.len() {
             let decoded = decode(&bytes[..length]);
-            assert_eq!(decoded.is_ok(), length == size_of::<Event>(), "length {length}");
+            assert_eq!(
+                decoded.is_ok(),
+                length == size_of::<Event>(),
+                "length {length}"
+            );
         }
     }
 

@@ -50,7 +50,11 @@ pub(crate) struct Process {
 impl Process {
     /// The kernel, for sockets that no process holds.
     pub(crate) fn kernel(comm: &[u8]) -> Self {
-        Self { comm: comm.to_vec(), kernel: true, ..Self::default() }
+        Self {
+            comm: comm.to_vec(),
+            kernel: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -93,7 +97,10 @@ impl Failure {
     /// Whether this failure concerns one of `pids` (all, if there are none).
     pub(crate) fn concerns(&self, pids: &[u32]) -> bool {
         pids.is_empty()
-            || self.process.iter().any(|(process, _)| pids.contains(&process.pid))
+            || self
+                .process
+                .iter()
+                .any(|(process, _)| pids.contains(&process.pid))
             || self.holders.iter().any(|holder| pids.contains(&holder.pid))
     }
 }

@@ -43,8 +43,10 @@ pub(crate) fn reconcile(counts: &Counts, kernel: &BTreeMap<u32, (Netstat, bool)>
             ours.entry(netns).or_default();
         }
     }
-    let mut rows: Vec<Row> =
-        ours.into_iter().map(|(netns, ours)| row(netns, ours, kernel.get(&netns))).collect();
+    let mut rows: Vec<Row> = ours
+        .into_iter()
+        .map(|(netns, ours)| row(netns, ours, kernel.get(&netns)))
+        .collect();
     rows.retain(|row| {
         [row.listen_overflows, row.listen_drops, row.req_qfull_drop]
             .iter()
@@ -64,8 +66,12 @@ fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, bool)>) -> Row {
         listen_drops: pair(|n| n.listen_drops),
         req_qfull_drop: pair(|n| n.req_qfull_drop),
         unavailable: match kernel {
-            None => Some("no process was ever seen in this namespace, so its counters could not be read"),
-            Some((_, false)) => Some("the namespace has no processes any more: the kernel's numbers are the last ones read"),
+            None => Some(
+                "no process was ever seen in this namespace, so its counters could not be read",
+            ),
+            Some((_, false)) => Some(
+                "the namespace has no processes any more: the kernel's numbers are the last ones read",
+            ),
             Some((_, true)) => None,
         },
     }
@@ -74,7 +80,10 @@ fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, bool)>) -> Row {
 /// Which counters the kernel raises for a failure (tcp_conn_request and
 /// tcp_v4_syn_recv_sock, net/ipv4).
 fn add(ours: &mut Netstat, kind: Kind, cause: Cause, count: u64) {
-    if !matches!(kind, Kind::SynDropped | Kind::AckDropped | Kind::OverflowReset) {
+    if !matches!(
+        kind,
+        Kind::SynDropped | Kind::AckDropped | Kind::OverflowReset
+    ) {
         return;
     }
     ours.listen_drops += count;
@@ -101,17 +110,35 @@ mod tests {
             ((2, Kind::BindFailed, Cause::PortInUse), 99),
             ((3, Kind::SynDropped, Cause::AcceptQueueFull), 1),
         ]);
-        let netstat = Netstat { listen_overflows: 27, listen_drops: 40, req_qfull_drop: 5 };
+        let netstat = Netstat {
+            listen_overflows: 27,
+            listen_drops: 40,
+            req_qfull_drop: 5,
+        };
         let kernel = BTreeMap::from([
             (1, (netstat, true)),
             (2, (Netstat::default(), true)),
-            (4, (Netstat { listen_drops: 2, ..Netstat::default() }, false)),
+            (
+                4,
+                (
+                    Netstat {
+                        listen_drops: 2,
+                        ..Netstat::default()
+                    },
+                    false,
+                ),
+            ),
         ]);
         let rows = reconcile(&counts, &kernel);
-        assert_eq!(rows.iter().map(|row| row.netns).collect::<Vec<_>>(), [1, 3, 4]);
+        assert_eq!(
+            rows.iter().map(|row| row.netns).collect::<Vec<_>>(),
+            [1, 3, 4]
+        );
         let differences: Vec<_> = rows
             .iter()
-            .map(|row| [row.listen_overflows, row.listen_drops, row.req_qfull_drop].map(Pair::difference))
+            .map(|row| {
+                [row.listen_overflows, row.listen_drops, row.req_qfull_drop].map(Pair::difference)
+            })
             .collect();
         assert_eq!(
             differences,
@@ -121,6 +148,11 @@ mod tests {
                 [Some(0), Some(2), Some(0)],
             ]
         );
-        assert_eq!(rows.iter().map(|row| row.unavailable.is_some()).collect::<Vec<_>>(), [false, true, true]);
+        assert_eq!(
+            rows.iter()
+                .map(|row| row.unavailable.is_some())
+                .collect::<Vec<_>>(),
+            [false, true, true]
+        );
     }
 }

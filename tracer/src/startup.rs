@@ -39,14 +39,18 @@ pub(crate) fn attach(choice: Choice, verbose: bool) -> Result<(Probe, Startup), 
     let mut costs = privileges.costs;
     // Held until everything is attached; the hooks do not need it any more.
     let _view = PrivateView::with_missing_mounts(&mounts()).unwrap_or_else(|error| {
-        costs.push(format!("tracefs or cgroup2 is not mounted, and mounting it failed: {error}"));
+        costs.push(format!(
+            "tracefs or cgroup2 is not mounted, and mounting it failed: {error}"
+        ));
         None
     });
     let facts = facts()?;
     let plan = plan::plan(&facts, choice);
     if !plan.missing_members.is_empty() {
         let missing = plan.missing_members.join(", ");
-        return Err(Failed::Unsupported(format!("this kernel's BTF lacks {missing}")));
+        return Err(Failed::Unsupported(format!(
+            "this kernel's BTF lacks {missing}"
+        )));
     }
     let mut probe = Probe::load(&facts.config, verbose).map_err(refused)?;
     probe.attach(&plan, &facts)?;
@@ -71,7 +75,8 @@ fn facts() -> Result<Facts, Failed> {
             btf::PATH
         ))
     })?;
-    let facts = Facts::from_btf(&types).map_err(|error| Failed::Unsupported(format!("{error:#}")))?;
+    let facts =
+        Facts::from_btf(&types).map_err(|error| Failed::Unsupported(format!("{error:#}")))?;
     Ok(facts.with_mounts(&mounts()))
 }
 
@@ -86,7 +91,9 @@ fn refused(error: anyhow::Error) -> Failed {
         io.is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
     });
     if not_permitted {
-        Failed::NotPermitted(format!("not permitted: {error:#}; is bpf(2) blocked by seccomp?"))
+        Failed::NotPermitted(format!(
+            "not permitted: {error:#}; is bpf(2) blocked by seccomp?"
+        ))
     } else {
         Failed::Running(error)
     }
@@ -99,7 +106,10 @@ fn nothing_attached(served: &[Served]) -> Failed {
             "not permitted: kernel lockdown is in confidentiality mode, which forbids BPF to read kernel memory".into(),
         );
     }
-    let why = served.iter().find_map(|served| served.reason.clone()).unwrap_or_default();
+    let why = served
+        .iter()
+        .find_map(|served| served.reason.clone())
+        .unwrap_or_default();
     Failed::Unsupported(format!(
         "this kernel refuses every hook of the chosen tier ({why}); try --hooks auto"
     ))
@@ -109,7 +119,10 @@ fn nothing_attached(served: &[Served]) -> Failed {
 fn degradations(served: &[Served], mut sentences: Vec<String>) -> Vec<String> {
     for served in served {
         if served.by.is_none() {
-            let why = served.reason.as_deref().unwrap_or("no hook for it in this tier");
+            let why = served
+                .reason
+                .as_deref()
+                .unwrap_or("no hook for it in this tier");
             sentences.push(format!("{} ({why})", served.purpose.loss()));
         }
     }
@@ -130,5 +143,7 @@ fn degradations(served: &[Served], mut sentences: Vec<String>) -> Vec<String> {
 }
 
 fn read_line(path: &str) -> String {
-    fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    fs::read_to_string(path)
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
 }

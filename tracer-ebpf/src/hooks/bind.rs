@@ -9,7 +9,9 @@ use aya_ebpf::{
 };
 use tracer_common::{Cause, Hook, Kind};
 
-use super::{EADDRINUSE, EADDRNOTAVAIL, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, connect::probe_pair};
+use super::{
+    EADDRINUSE, EADDRNOTAVAIL, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, connect::probe_pair,
+};
 use crate::{
     emit::{Ends, Failure, call_failed},
     kernel::{Address, Sock, kernel_sockaddr},
@@ -35,8 +37,21 @@ pub fn failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, asked: Address, ret:
     } else {
         Cause::PortInUse
     };
-    let failure = Failure { kind: Kind::BindFailed, cause, hook, sk };
-    call_failed(ctx, failure, -ret as u16, Ends { local: asked, remote: None });
+    let failure = Failure {
+        kind: Kind::BindFailed,
+        cause,
+        hook,
+        sk,
+    };
+    call_failed(
+        ctx,
+        failure,
+        -ret as u16,
+        Ends {
+            local: asked,
+            remote: None,
+        },
+    );
 }
 
 #[inline(always)]

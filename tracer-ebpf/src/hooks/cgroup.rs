@@ -7,8 +7,8 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{
-        bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
-        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
+        bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
     cty::c_void,
     helpers::generated::{
@@ -36,7 +36,9 @@ const PASS: i32 = 1;
 #[cgroup_skb]
 pub fn cgroup_syn(ctx: SkBuffContext) -> i32 {
     if let Some(sk) = listener(&ctx) {
-        arrived(&ctx, sk, |segment, queues| syn_arrived(&ctx, segment, queues));
+        arrived(&ctx, sk, |segment, queues| {
+            syn_arrived(&ctx, segment, queues)
+        });
     }
     PASS
 }
@@ -46,7 +48,9 @@ pub fn cgroup_syn(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb]
 pub fn cgroup_ack(ctx: SkBuffContext) -> i32 {
     if let Some(sk) = listener(&ctx) {
-        arrived(&ctx, sk, |segment, queues| ack_arrived(&ctx, segment, queues));
+        arrived(&ctx, sk, |segment, queues| {
+            ack_arrived(&ctx, segment, queues)
+        });
     }
     PASS
 }
@@ -80,7 +84,9 @@ fn arrived(
     if sk.0 == 0 {
         return;
     }
-    let Some(slot) = SEGMENT.get_ptr_mut(0) else { return };
+    let Some(slot) = SEGMENT.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: this CPU's own slot; softirqs do not nest.
     let segment = unsafe { &mut *slot };
     if parse(ctx, segment).is_none() {
@@ -95,8 +101,16 @@ fn arrived(
     };
     let arrival = Arrival { sk, segment };
     if let Some((kind, cause)) = decide(&arrival, &mut queues) {
-        let ends = Ends { local: segment.to, remote: Some(segment.from) };
-        let failure = Failure { kind, cause, hook: Hook::CgroupSkbIngress, sk };
+        let ends = Ends {
+            local: segment.to,
+            remote: Some(segment.from),
+        };
+        let failure = Failure {
+            kind,
+            cause,
+            hook: Hook::CgroupSkbIngress,
+            sk,
+        };
         packet_dropped(ctx, failure, ends, queues);
     }
 }
@@ -171,11 +185,21 @@ fn ack_arrived(
 #[inline(always)]
 fn request(ctx: &SkBuffContext, segment: &Segment) -> Option<u32> {
     let mut tuple = tuple(segment.from, segment.to);
-    let size = if segment.from.family == Family::V4 { 12 } else { 36 };
+    let size = if segment.from.family == Family::V4 {
+        12
+    } else {
+        36
+    };
     // SAFETY: the tuple is initialised and `size` is one of the two sizes the
     // helper knows.
     let found = unsafe {
-        bpf_skc_lookup_tcp(EbpfContext::as_ptr(ctx), &raw mut tuple, size, CURRENT_NETNS, 0)
+        bpf_skc_lookup_tcp(
+            EbpfContext::as_ptr(ctx),
+            &raw mut tuple,
+            size,
+            CURRENT_NETNS,
+            0,
+        )
     };
     if found.is_null() {
         return None;
@@ -216,7 +240,9 @@ fn tuple(from: Address, to: Address) -> bpf_sock_tuple {
             },
         }
     };
-    bpf_sock_tuple { __bindgen_anon_1: inner }
+    bpf_sock_tuple {
+        __bindgen_anon_1: inner,
+    }
 }
 
 #[inline(always)]

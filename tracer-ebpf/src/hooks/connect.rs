@@ -29,9 +29,15 @@ fn search_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, v6: bool) {
         return;
     }
     let ends = if v6 {
-        Ends { local: sk.local_v6(), remote: Some(sk.remote_v6()) }
+        Ends {
+            local: sk.local_v6(),
+            remote: Some(sk.remote_v6()),
+        }
     } else {
-        Ends { local: sk.local_v4(), remote: Some(sk.remote_v4()) }
+        Ends {
+            local: sk.local_v4(),
+            remote: Some(sk.remote_v4()),
+        }
     };
     search_failed_with(ctx, hook, sk, sk.port(), ends);
 }
@@ -39,8 +45,17 @@ fn search_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, v6: bool) {
 /// As above, with the port that the socket had before the search.
 #[inline(always)]
 pub fn search_failed_with(ctx: &impl EbpfContext, hook: Hook, sk: Sock, port: u16, ends: Ends) {
-    let cause = if port == 0 { Cause::PortsExhausted } else { Cause::AddressTaken };
-    let failure = Failure { kind: Kind::ConnectFailed, cause, hook, sk };
+    let cause = if port == 0 {
+        Cause::PortsExhausted
+    } else {
+        Cause::AddressTaken
+    };
+    let failure = Failure {
+        kind: Kind::ConnectFailed,
+        cause,
+        hook,
+        sk,
+    };
     call_failed(ctx, failure, EADDRNOTAVAIL as u16, ends);
     remember_reported(sk);
 }
@@ -64,17 +79,27 @@ fn reported(sk: Sock) -> bool {
 #[inline(always)]
 fn v6_connect_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, sockaddr: u64) {
     if !reported(sk) {
-        no_source_address(ctx, hook, sk, Ends {
-            local: sk.local_v6(),
-            remote: Some(kernel_sockaddr(sockaddr)),
-        });
+        no_source_address(
+            ctx,
+            hook,
+            sk,
+            Ends {
+                local: sk.local_v6(),
+                remote: Some(kernel_sockaddr(sockaddr)),
+            },
+        );
     }
 }
 
 /// No address of this host can be the source for that destination.
 #[inline(always)]
 pub fn no_source_address(ctx: &impl EbpfContext, hook: Hook, sk: Sock, ends: Ends) {
-    let failure = Failure { kind: Kind::ConnectFailed, cause: Cause::NoSourceAddress, hook, sk };
+    let failure = Failure {
+        kind: Kind::ConnectFailed,
+        cause: Cause::NoSourceAddress,
+        hook,
+        sk,
+    };
     call_failed(ctx, failure, EADDRNOTAVAIL as u16, ends);
     remember_reported(sk);
 }
@@ -93,16 +118,26 @@ pub fn call_is_unexplained(sk: Sock) -> bool {
 /// Nothing in the stack gave this errno: a cgroup or LSM program did.
 #[inline(always)]
 pub fn refused_by_policy(ctx: &impl EbpfContext, hook: Hook, sk: Sock, ends: Ends) {
-    let failure = Failure { kind: Kind::ConnectFailed, cause: Cause::RefusedByPolicy, hook, sk };
+    let failure = Failure {
+        kind: Kind::ConnectFailed,
+        cause: Cause::RefusedByPolicy,
+        hook,
+        sk,
+    };
     call_failed(ctx, failure, EADDRNOTAVAIL as u16, ends);
 }
 
 #[inline(always)]
 fn connect_file_failed(ctx: &impl EbpfContext, hook: Hook, file: u64, sockaddr: u64) {
-    let Some(socket) = File(file).socket() else { return };
+    let Some(socket) = File(file).socket() else {
+        return;
+    };
     let sk = socket.sock();
     if call_is_unexplained(sk) {
-        let ends = Ends { local: sk.local(), remote: Some(kernel_sockaddr(sockaddr)) };
+        let ends = Ends {
+            local: sk.local(),
+            remote: Some(kernel_sockaddr(sockaddr)),
+        };
         refused_by_policy(ctx, hook, sk, ends);
     }
 }
@@ -148,14 +183,20 @@ pub fn fexit_sys_connect_file(ctx: FExitContext) -> i32 {
 /// Keeps a kprobe's arguments for its kretprobe, which cannot see them.
 #[inline(always)]
 pub fn keep(function: Hook, arg0: u64, arg1: u64) {
-    let key = CallKey { pid_tgid: bpf_get_current_pid_tgid(), function: function as u64 };
+    let key = CallKey {
+        pid_tgid: bpf_get_current_pid_tgid(),
+        function: function as u64,
+    };
     let _ = CALLS.insert(key, Call { arg0, arg1 }, 0);
 }
 
 /// Takes back what [`keep`] kept.
 #[inline(always)]
 pub fn take(function: Hook) -> Option<Call> {
-    let key = CallKey { pid_tgid: bpf_get_current_pid_tgid(), function: function as u64 };
+    let key = CallKey {
+        pid_tgid: bpf_get_current_pid_tgid(),
+        function: function as u64,
+    };
     // SAFETY: only this thread writes this key.
     let call = unsafe { CALLS.get(key) }.copied();
     let _ = CALLS.remove(key);
@@ -168,11 +209,7 @@ macro_rules! probe_pair {
     ($entry:ident, $exit:ident, $hook:expr, [$a:literal, $b:literal], |$ret:ident| $failed:expr, |$ctx:ident, $call:ident| $then:expr) => {
         #[kprobe]
         pub fn $entry(ctx: ProbeContext) -> u32 {
-            $crate::hooks::connect::keep(
-                $hook,
-                ctx.arg($a).unwrap_or(0),
-                ctx.arg($b).unwrap_or(0),
-            );
+            $crate::hooks::connect::keep($hook, ctx.arg($a).unwrap_or(0), ctx.arg($b).unwrap_or(0));
             0
         }
 

@@ -36,22 +36,46 @@ fn reached(ctx: &impl EbpfContext, hook: Hook, sk: Sock, skb: u64, request: u64,
         max_syn_backlog: 0,
         flags: if cookie { flag::SYNCOOKIE } else { 0 },
     };
-    let failure = Failure { kind: verdict(sk, cookie), cause: Cause::AcceptQueueFull, hook, sk };
-    packet_dropped(ctx, failure, Ends { local: to, remote: Some(from) }, queues);
+    let failure = Failure {
+        kind: verdict(sk, cookie),
+        cause: Cause::AcceptQueueFull,
+        hook,
+        sk,
+    };
+    packet_dropped(
+        ctx,
+        failure,
+        Ends {
+            local: to,
+            remote: Some(from),
+        },
+        queues,
+    );
 }
 
 /// What happens to a final ACK that finds the accept queue of `sk` full.
 #[inline(always)]
 pub fn verdict(sk: Sock, cookie: bool) -> Kind {
     // A syncookie's ACK is never answered with RST (tcp_get_cookie_sock).
-    if !cookie && sk.net().abort_on_overflow() { Kind::OverflowReset } else { Kind::AckDropped }
+    if !cookie && sk.net().abort_on_overflow() {
+        Kind::OverflowReset
+    } else {
+        Kind::AckDropped
+    }
 }
 
 /// match-proto: struct sock *tcp_v4_syn_recv_sock(const struct sock *, struct sk_buff *, struct request_sock *, ...)
 #[fentry]
 pub fn fentry_v4_syn_recv_sock(ctx: FEntryContext) -> i32 {
     let hook = Hook::FentryV4SynRecvSock;
-    reached(&ctx, hook, Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2), Family::V4);
+    reached(
+        &ctx,
+        hook,
+        Sock(ctx.arg(0)),
+        ctx.arg(1),
+        ctx.arg(2),
+        Family::V4,
+    );
     0
 }
 
@@ -59,7 +83,14 @@ pub fn fentry_v4_syn_recv_sock(ctx: FEntryContext) -> i32 {
 #[fentry]
 pub fn fentry_v6_syn_recv_sock(ctx: FEntryContext) -> i32 {
     let hook = Hook::FentryV6SynRecvSock;
-    reached(&ctx, hook, Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2), Family::V6);
+    reached(
+        &ctx,
+        hook,
+        Sock(ctx.arg(0)),
+        ctx.arg(1),
+        ctx.arg(2),
+        Family::V6,
+    );
     0
 }
 
@@ -67,7 +98,14 @@ pub fn fentry_v6_syn_recv_sock(ctx: FEntryContext) -> i32 {
 #[kprobe]
 pub fn kprobe_v4_syn_recv_sock(ctx: ProbeContext) -> u32 {
     let (sk, skb, request) = arguments(&ctx);
-    reached(&ctx, Hook::KprobeV4SynRecvSock, sk, skb, request, Family::V4);
+    reached(
+        &ctx,
+        Hook::KprobeV4SynRecvSock,
+        sk,
+        skb,
+        request,
+        Family::V4,
+    );
     0
 }
 
@@ -75,7 +113,14 @@ pub fn kprobe_v4_syn_recv_sock(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub fn kprobe_v6_syn_recv_sock(ctx: ProbeContext) -> u32 {
     let (sk, skb, request) = arguments(&ctx);
-    reached(&ctx, Hook::KprobeV6SynRecvSock, sk, skb, request, Family::V6);
+    reached(
+        &ctx,
+        Hook::KprobeV6SynRecvSock,
+        sk,
+        skb,
+        request,
+        Family::V6,
+    );
     0
 }
 

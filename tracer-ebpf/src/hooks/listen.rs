@@ -20,9 +20,26 @@ use crate::{
 #[inline(always)]
 pub fn failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock) {
     // listen() on a socket without a port searches for one.
-    let cause = if sk.port() == 0 { Cause::PortsExhausted } else { Cause::PortInUse };
-    let failure = Failure { kind: Kind::ListenFailed, cause, hook, sk };
-    call_failed(ctx, failure, EADDRINUSE as u16, Ends { local: sk.local(), remote: None });
+    let cause = if sk.port() == 0 {
+        Cause::PortsExhausted
+    } else {
+        Cause::PortInUse
+    };
+    let failure = Failure {
+        kind: Kind::ListenFailed,
+        cause,
+        hook,
+        sk,
+    };
+    call_failed(
+        ctx,
+        failure,
+        EADDRINUSE as u16,
+        Ends {
+            local: sk.local(),
+            remote: None,
+        },
+    );
 }
 
 #[inline(always)]

@@ -49,7 +49,10 @@ pub fn raw_tp_listener(ctx: RawTracePointContext) -> i32 {
 /// nothing, so the usual `connect()` writes no map.
 #[inline(always)]
 fn connecting(sk: Sock) {
-    let now = Connecting { port: sk.port() as u32, hash: sk.hash() };
+    let now = Connecting {
+        port: sk.port() as u32,
+        hash: sk.hash(),
+    };
     if now.port != 0 || now.hash != 0 {
         let _ = CONNECTING.insert(sk.0, now, 0);
     } else if CONNECTING.get_ptr(sk.0).is_some() {
@@ -65,12 +68,17 @@ fn closed(ctx: &RawTracePointContext, sk: Sock) {
         return;
     }
     // SAFETY: values are replaced, never written in place.
-    let before = unsafe { CONNECTING.get(sk.0) }.copied().unwrap_or(Connecting { port: 0, hash: 0 });
+    let before = unsafe { CONNECTING.get(sk.0) }
+        .copied()
+        .unwrap_or(Connecting { port: 0, hash: 0 });
     let _ = CONNECTING.remove(sk.0);
     if sk.hash() != before.hash {
         return;
     }
-    let mut ends = Ends { local: sk.local(), remote: None };
+    let mut ends = Ends {
+        local: sk.local(),
+        remote: None,
+    };
     if sk.is_ipv6() {
         let remote = sk.remote_v6();
         if remote.family == tracer_common::Family::V4 {

@@ -21,7 +21,9 @@ use crate::{
 
 #[inline(always)]
 fn entered(sk: Sock, skb: u64) {
-    let Some(slot) = SYN.get_ptr_mut(0) else { return };
+    let Some(slot) = SYN.get_ptr_mut(0) else {
+        return;
+    };
     let (accept_len, accept_max) = sk.accept_queue();
     let syn = Syn {
         sk: sk.0,
@@ -37,7 +39,9 @@ fn entered(sk: Sock, skb: u64) {
 
 #[inline(always)]
 fn accepted(sk: Sock) {
-    let Some(slot) = SYN.get_ptr_mut(0) else { return };
+    let Some(slot) = SYN.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: as in `entered`.
     let syn = unsafe { &mut *slot };
     if syn.sk == sk.0 {
@@ -48,7 +52,9 @@ fn accepted(sk: Sock) {
 /// `known`: the listener, where the hook still sees its arguments.
 #[inline(always)]
 fn returned(ctx: &impl EbpfContext, hook: Hook, known: Option<Sock>) {
-    let Some(slot) = SYN.get_ptr_mut(0) else { return };
+    let Some(slot) = SYN.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: as in `entered`.
     let syn = unsafe { *slot };
     // SAFETY: as in `entered`.
@@ -81,13 +87,30 @@ fn dropped(ctx: &impl EbpfContext, hook: Hook, syn: &Syn) {
         cause_of_accept_queue(syn)
     };
     let (from, to) = Skb(syn.skb).addresses();
-    let failure = Failure { kind: Kind::SynDropped, cause, hook, sk };
-    packet_dropped(ctx, failure, Ends { local: to, remote: Some(from) }, queues);
+    let failure = Failure {
+        kind: Kind::SynDropped,
+        cause,
+        hook,
+        sk,
+    };
+    packet_dropped(
+        ctx,
+        failure,
+        Ends {
+            local: to,
+            remote: Some(from),
+        },
+        queues,
+    );
 }
 
 #[inline(always)]
 fn cause_of_accept_queue(syn: &Syn) -> Cause {
-    if syn.accept_len > syn.accept_max { Cause::AcceptQueueFull } else { Cause::Other }
+    if syn.accept_len > syn.accept_max {
+        Cause::AcceptQueueFull
+    } else {
+        Cause::Other
+    }
 }
 
 /// The kernel's own order of tests (tcp_conn_request, net/ipv4/tcp_input.c).
@@ -114,7 +137,9 @@ fn last_quarter(request_len: u32, max_syn_backlog: u32) -> bool {
 
 #[inline(always)]
 fn limit_is_strict() -> bool {
-    REQUEST_LIMIT_IS_STRICT.get(0).is_some_and(|strict| *strict == 1)
+    REQUEST_LIMIT_IS_STRICT
+        .get(0)
+        .is_some_and(|strict| *strict == 1)
 }
 
 /// A SYN that was accepted with the queue at exactly its limit shows how this

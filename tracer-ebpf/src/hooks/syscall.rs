@@ -61,12 +61,17 @@ pub fn tp_exit_connect(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn connect_failed(ctx: &TracePointContext) {
     let hook = Hook::TpSysExitConnect;
-    let Some((sk, sockaddr)) = call(hook) else { return };
+    let Some((sk, sockaddr)) = call(hook) else {
+        return;
+    };
     if !call_is_unexplained(sk) {
         return;
     }
     let remote = user_sockaddr(sockaddr);
-    let ends = Ends { local: sk.local(), remote: Some(remote) };
+    let ends = Ends {
+        local: sk.local(),
+        remote: Some(remote),
+    };
     // IPv4 has no EADDRNOTAVAIL but the port search's, which is reported. IPv6
     // has "no source address", which looks the same here as a policy's.
     if remote.family == Family::V6 {
@@ -131,7 +136,9 @@ pub fn tp_enter_accept4(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn accepting(ctx: &TracePointContext) {
-    let Some(socket) = socket_of_fd(argument(ctx, 0) as u32) else { return };
+    let Some(socket) = socket_of_fd(argument(ctx, 0) as u32) else {
+        return;
+    };
     let sk = socket.sock();
     if sk.protocol() == IPPROTO_TCP && sk.state() == TCP_LISTEN as u8 {
         listeners::accepting(sk);

@@ -39,7 +39,14 @@ impl Holders {
         let mut processes = Processes::new();
         for (inode, holders) in scan(|inode| inodes.contains(&inode)) {
             let names = look_up_all(&holders, &mut processes);
-            self.known.insert(inode, Known { holders, names, read: None });
+            self.known.insert(
+                inode,
+                Known {
+                    holders,
+                    names,
+                    read: None,
+                },
+            );
         }
     }
 
@@ -51,7 +58,9 @@ impl Holders {
         }
         let known = self.known.entry(inode).or_default();
         if known.read.is_none_or(|read| read.elapsed() > FRESH) {
-            let found = scan(|candidate| candidate == inode).remove(&inode).unwrap_or_default();
+            let found = scan(|candidate| candidate == inode)
+                .remove(&inode)
+                .unwrap_or_default();
             let names = look_up_all(&found, processes);
             if !names.is_empty() {
                 known.holders = found;
@@ -74,13 +83,18 @@ fn look_up_all(holders: &[Id], processes: &mut Processes) -> Vec<Process> {
 fn scan(wanted: impl Fn(u64) -> bool) -> HashMap<u64, Vec<Id>> {
     let mut found: HashMap<u64, Vec<Id>> = HashMap::new();
     for pid in pids() {
-        let mut held: Vec<u64> = sockets_of(pid).into_iter().filter(|inode| wanted(*inode)).collect();
+        let mut held: Vec<u64> = sockets_of(pid)
+            .into_iter()
+            .filter(|inode| wanted(*inode))
+            .collect();
         if held.is_empty() {
             continue;
         }
         held.sort_unstable();
         held.dedup();
-        let Some(start) = start_ticks(pid) else { continue };
+        let Some(start) = start_ticks(pid) else {
+            continue;
+        };
         for inode in held {
             found.entry(inode).or_default().push((pid, start));
         }
@@ -100,7 +114,9 @@ pub(super) fn pids() -> impl Iterator<Item = u32> {
 /// Inodes of the sockets that a process holds; none if it is gone or another
 /// user's and not ours to read.
 fn sockets_of(pid: u32) -> Vec<u64> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter_map(|entry| fs::read_link(entry.path()).ok())
@@ -119,7 +135,9 @@ fn listening_inodes() -> HashSet<u64> {
     let mut namespaces = HashSet::new();
     let mut inodes = HashSet::new();
     for pid in pids() {
-        let Ok(namespace) = fs::read_link(format!("/proc/{pid}/ns/net")) else { continue };
+        let Ok(namespace) = fs::read_link(format!("/proc/{pid}/ns/net")) else {
+            continue;
+        };
         if !namespaces.insert(namespace) {
             continue;
         }
@@ -135,7 +153,9 @@ fn listening_inodes() -> HashSet<u64> {
 /// host with many connections costs nothing.
 fn listeners_in(table: &str) -> Vec<u64> {
     use std::io::BufRead;
-    let Ok(file) = fs::File::open(table) else { return Vec::new() };
+    let Ok(file) = fs::File::open(table) else {
+        return Vec::new();
+    };
     std::io::BufReader::new(file)
         .lines()
         .skip(1)
@@ -159,7 +179,13 @@ mod tests {
     #[test]
     fn reads_socket_links() {
         assert_eq!(socket_inode(b"socket:[123]"), Some(123));
-        for other in [&b"pipe:[1]"[..], b"socket:[]", b"socket:[1", b"/dev/null", b"\xff"] {
+        for other in [
+            &b"pipe:[1]"[..],
+            b"socket:[]",
+            b"socket:[1",
+            b"/dev/null",
+            b"\xff",
+        ] {
             assert_eq!(socket_inode(other), None);
         }
     }
@@ -182,7 +208,10 @@ mod tests {
         assert!(listening_inodes().contains(&inode));
         let mut holders = Holders::default();
         let found = holders.of(inode, &mut Processes::new());
-        assert_eq!(found.iter().map(|p| p.pid).collect::<Vec<_>>(), [std::process::id()]);
+        assert_eq!(
+            found.iter().map(|p| p.pid).collect::<Vec<_>>(),
+            [std::process::id()]
+        );
         drop(listener);
         // What was seen outlives the socket.
         assert_eq!(holders.of(inode, &mut Processes::new()).len(), 1);

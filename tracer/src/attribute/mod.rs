@@ -29,15 +29,23 @@ impl Attributor {
     pub(crate) fn new() -> Self {
         let mut holders = Holders::default();
         holders.remember_listeners();
-        Self { processes: Processes::new(), holders }
+        Self {
+            processes: Processes::new(),
+            holders,
+        }
     }
 
     /// Names the processes of an event.
     pub(crate) fn attribute(&mut self, event: &Decoded) -> Failure {
-        let is_drop =
-            matches!(event.kind, Kind::SynDropped | Kind::AckDropped | Kind::OverflowReset);
-        let (process, holders) =
-            if is_drop { self.listener(event) } else { (self.caller(event), Vec::new()) };
+        let is_drop = matches!(
+            event.kind,
+            Kind::SynDropped | Kind::AckDropped | Kind::OverflowReset
+        );
+        let (process, holders) = if is_drop {
+            self.listener(event)
+        } else {
+            (self.caller(event), Vec::new())
+        };
         let raw = &event.raw;
         let queue = |len, max| is_drop.then_some(Queue { len, max });
         Failure {
@@ -68,7 +76,11 @@ impl Attributor {
         }
         // A kernel thread works for someone if a process holds the socket:
         // the extra subflows of an MPTCP connection.
-        let holder = self.holders.of(event.raw.inode, &mut self.processes).into_iter().next();
+        let holder = self
+            .holders
+            .of(event.raw.inode, &mut self.processes)
+            .into_iter()
+            .next();
         Some(match holder {
             Some(holder) => (holder, Role::Holder),
             None => (Process::kernel(comm(caller)), Role::Caller),
@@ -93,7 +105,10 @@ impl Attributor {
         }
         let start = Start::Nanoseconds(task.start_ns);
         let known = self.processes.look_up(task.tgid, Some(start));
-        let mut process = known.unwrap_or(Process { pid: task.tgid, ..Process::default() });
+        let mut process = known.unwrap_or(Process {
+            pid: task.tgid,
+            ..Process::default()
+        });
         process.comm = comm(task).to_vec();
         process.tid = Some(task.tid);
         process.uid = Some(task.uid);
@@ -128,14 +143,13 @@ mod tests {
     use super::*;
 
     fn process(pid: u32) -> Process {
-        Process { pid, ..Process::default() }
+        Process {
+            pid,
+            ..Process::default()
+        }
     }
 
-    fn verdict(
-        acceptor: Option<u32>,
-        opener: Option<u32>,
-        holders: &[u32],
-    ) -> Option<(u32, Role)> {
+    fn verdict(acceptor: Option<u32>, opener: Option<u32>, holders: &[u32]) -> Option<(u32, Role)> {
         let holders: Vec<_> = holders.iter().copied().map(process).collect();
         responsible(acceptor.map(process), opener.map(process), &holders)
             .map(|(process, role)| (process.pid, role))
@@ -165,7 +179,11 @@ mod tests {
             (None, None, &[], None),
         ];
         for (acceptor, opener, holders, expected) in table {
-            assert_eq!(verdict(acceptor, opener, holders), expected, "{acceptor:?} {opener:?} {holders:?}");
+            assert_eq!(
+                verdict(acceptor, opener, holders),
+                expected,
+                "{acceptor:?} {opener:?} {holders:?}"
+            );
         }
     }
 }

@@ -51,14 +51,24 @@ pub(crate) struct Namespaces {
 impl Namespaces {
     /// Takes the baseline of every namespace that exists now.
     pub(crate) fn new() -> Self {
-        let mut namespaces = Self { known: BTreeMap::new() };
+        let mut namespaces = Self {
+            known: BTreeMap::new(),
+        };
         let mut existing = inhabited();
         for (inum, path) in named() {
             existing.entry(inum).or_insert_with(|| open_inside(&path));
         }
         for (inum, netstat) in existing {
-            let now = netstat.as_ref().ok().and_then(|file| read(file).ok()).unwrap_or_default();
-            let namespace = Namespace { netstat: netstat.ok(), baseline: now, last: now };
+            let now = netstat
+                .as_ref()
+                .ok()
+                .and_then(|file| read(file).ok())
+                .unwrap_or_default();
+            let namespace = Namespace {
+                netstat: netstat.ok(),
+                baseline: now,
+                last: now,
+            };
             namespaces.known.insert(inum, namespace);
         }
         namespaces
@@ -90,9 +100,20 @@ impl Namespaces {
         }
         for (inum, netstat) in inhabited {
             // Made after tracer started: its counters began at zero.
-            let last = netstat.as_ref().ok().and_then(|file| read(file).ok()).unwrap_or_default();
+            let last = netstat
+                .as_ref()
+                .ok()
+                .and_then(|file| read(file).ok())
+                .unwrap_or_default();
             let baseline = Netstat::default();
-            self.known.insert(inum, Namespace { netstat: netstat.ok(), baseline, last });
+            self.known.insert(
+                inum,
+                Namespace {
+                    netstat: netstat.ok(),
+                    baseline,
+                    last,
+                },
+            );
         }
     }
 
@@ -118,7 +139,9 @@ impl Namespaces {
 fn inhabited() -> BTreeMap<u32, io::Result<File>> {
     let mut found = BTreeMap::new();
     for pid in pids() {
-        let Some(inum) = namespace_of(pid) else { continue };
+        let Some(inum) = namespace_of(pid) else {
+            continue;
+        };
         let open = || File::open(format!("/proc/{pid}/net/netstat"));
         let entry = found.entry(inum).or_insert_with(open);
         if entry.is_err() {
@@ -151,13 +174,19 @@ fn open_inside(namespace: &Path) -> io::Result<File> {
         }
         File::open("/proc/thread-self/net/netstat")
     });
-    inside.join().unwrap_or_else(|_| Err(io::Error::other("the thread that read it ended early")))
+    inside
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that read it ended early")))
 }
 
 /// Inode number of the network namespace of a process.
 fn namespace_of(pid: u32) -> Option<u32> {
     let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
-    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+    link.to_str()?
+        .strip_prefix("net:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
 }
 
 fn read(netstat: &File) -> io::Result<Netstat> {
@@ -197,7 +226,11 @@ mod tests {
     #[test]
     fn parses_by_name() {
         let text = "TcpExt: A ListenOverflows B ListenDrops TCPReqQFullDrop\nTcpExt: 1 2 3 4 5\nIpExt: x\nIpExt: 9\n";
-        let expected = Netstat { listen_overflows: 2, listen_drops: 4, req_qfull_drop: 5 };
+        let expected = Netstat {
+            listen_overflows: 2,
+            listen_drops: 4,
+            req_qfull_drop: 5,
+        };
         assert_eq!(parse(text), Some(expected));
         assert_eq!(parse("TcpExt: ListenDrops\n"), None);
         assert_eq!(parse("TcpExt: ListenDrops\nTcpExt: x\n"), None);

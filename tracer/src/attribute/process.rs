@@ -31,7 +31,10 @@ pub(crate) struct Processes {
 
 impl Processes {
     pub(crate) fn new() -> Self {
-        Self { ticks_per_second: clock::ticks_per_second(), known: HashMap::new() }
+        Self {
+            ticks_per_second: clock::ticks_per_second(),
+            known: HashMap::new(),
+        }
     }
 
     /// The process with this pid, if it is the one that started then. What was
@@ -50,10 +53,14 @@ impl Processes {
                 if self.known.len() >= REMEMBERED {
                     self.known.clear();
                 }
-                self.known.insert((pid, ticks), (process.clone(), Instant::now()));
+                self.known
+                    .insert((pid, ticks), (process.clone(), Instant::now()));
                 Some(process)
             }
-            (None, Some(ticks)) => self.known.get(&(pid, ticks)).map(|(process, _)| process.clone()),
+            (None, Some(ticks)) => self
+                .known
+                .get(&(pid, ticks))
+                .map(|(process, _)| process.clone()),
             (None, None) => None,
         }
     }
@@ -113,7 +120,11 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     // `rest` begins with field 3 (state).
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    Some(Stat { comm, start: number(22)?, is_kernel_thread: number(9)? & PF_KTHREAD != 0 })
+    Some(Stat {
+        comm,
+        start: number(22)?,
+        is_kernel_thread: number(9)? & PF_KTHREAD != 0,
+    })
 }
 
 fn join_arguments(mut cmdline: Vec<u8>) -> Vec<u8> {
@@ -180,7 +191,10 @@ mod tests {
         let pid = std::process::id();
         let start = start_ticks(pid).map(Start::Ticks);
         assert!(start.is_some());
-        assert_eq!(processes.look_up(pid, start).map(|process| process.pid), Some(pid));
+        assert_eq!(
+            processes.look_up(pid, start).map(|process| process.pid),
+            Some(pid)
+        );
         assert_eq!(processes.look_up(pid, Some(Start::Ticks(1))), None);
         assert_eq!(processes.look_up(u32::MAX, None), None);
     }

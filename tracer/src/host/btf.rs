@@ -46,7 +46,9 @@ impl KernelTypes {
     pub(crate) fn arguments(&self, function: &str) -> Option<usize> {
         let types = self.btf.resolve_types_by_name(function).ok()?;
         types.into_iter().find_map(|candidate| {
-            let Type::Func(func) = candidate else { return None };
+            let Type::Func(func) = candidate else {
+                return None;
+            };
             match self.btf.resolve_chained_type(&func).ok()? {
                 Type::FuncProto(proto) => Some(proto.parameters.len()),
                 _ => None,

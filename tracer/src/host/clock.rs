@@ -4,10 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Nanoseconds of a clock; 0 if the kernel does not have it.
 fn nanoseconds(clock: libc::clockid_t) -> i64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `now` is valid for writing for the whole call.
     unsafe { libc::clock_gettime(clock, &raw mut now) };
-    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
+    now.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec)
 }
 
 /// Wall-clock time of a moment given in nanoseconds of `CLOCK_BOOTTIME`. The
@@ -24,5 +29,8 @@ pub(crate) fn wall_time(boottime_ns: u64) -> Timestamp {
 pub(crate) fn ticks_per_second() -> u64 {
     // SAFETY: sysconf has no preconditions.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    u64::try_from(ticks).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
+    u64::try_from(ticks)
+        .ok()
+        .filter(|ticks| *ticks > 0)
+        .unwrap_or(100)
 }

@@ -52,7 +52,11 @@ impl Facts {
         let helpers = ["bpf_get_current_task_btf", "bpf_task_pt_regs"];
         config.has_task_pt_regs =
             u32::from(helpers.iter().all(|helper| functions.contains_key(helper)));
-        Ok(Self { config, functions, cgroup2: None })
+        Ok(Self {
+            config,
+            functions,
+            cgroup2: None,
+        })
     }
 
     /// Adds what `/proc/self/mountinfo` tells.
@@ -76,7 +80,9 @@ fn cgroup2_root(mountinfo: &str) -> Option<PathBuf> {
 
 /// mountinfo writes blanks in paths as `\040`.
 fn unescape(path: &str) -> String {
-    path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+    path.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\134", "\\")
 }
 
 /// Fills [`Config`] from the types; what a kernel lacks stays [`ABSENT`].
@@ -101,7 +107,10 @@ fn offsets(types: &KernelTypes) -> Config {
         sk_max_ack_backlog: at("sock", "sk_max_ack_backlog"),
         sk_socket: at("sock", "sk_socket"),
         icsk_qlen: at("inet_connection_sock", "icsk_accept_queue.qlen.counter"),
-        icsk_defer_accept: at("inet_connection_sock", "icsk_accept_queue.rskq_defer_accept"),
+        icsk_defer_accept: at(
+            "inet_connection_sock",
+            "icsk_accept_queue.rskq_defer_accept",
+        ),
         tp_ts_recent_stamp: at("tcp_sock", "rx_opt.ts_recent_stamp"),
         treq_snt_isn: at("tcp_request_sock", "snt_isn"),
         socket_sk: at("socket", "sk"),
@@ -146,7 +155,10 @@ mod tests {
 30 24 0:26 /docker/x /mnt/part rw - cgroup2 cgroup2 rw
 31 24 0:26 / /sys/fs/cgroup/uni\\040fied rw,relatime shared:4 - cgroup2 cgroup2 rw
 ";
-        assert_eq!(cgroup2_root(mountinfo), Some(PathBuf::from("/sys/fs/cgroup/uni fied")));
+        assert_eq!(
+            cgroup2_root(mountinfo),
+            Some(PathBuf::from("/sys/fs/cgroup/uni fied"))
+        );
         assert_eq!(cgroup2_root("24 1 0:22 / /sys rw - sysfs sysfs rw"), None);
         assert_eq!(cgroup2_root("nonsense\n\n - \n"), None);
     }

@@ -30,7 +30,9 @@ impl PrivateView {
         if !needs_tracefs && !needs_cgroup2 {
             return Ok(None);
         }
-        let view = Self { host: File::open("/proc/self/ns/mnt")? };
+        let view = Self {
+            host: File::open("/proc/self/ns/mnt")?,
+        };
         // SAFETY: unshare has no memory effects; this process has one thread.
         check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
         mount(c"none", c"/", None, libc::MS_REC | libc::MS_PRIVATE)?;
@@ -57,13 +59,30 @@ impl Drop for PrivateView {
     }
 }
 
-fn mount(source: &CStr, target: &CStr, kind: Option<&CStr>, flags: libc::c_ulong) -> io::Result<()> {
+fn mount(
+    source: &CStr,
+    target: &CStr,
+    kind: Option<&CStr>,
+    flags: libc::c_ulong,
+) -> io::Result<()> {
     let kind = kind.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: every pointer is a NUL-terminated string or null, as mount(2)
     // allows for these flags.
-    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, std::ptr::null()) })
+    check(unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind,
+            flags,
+            std::ptr::null(),
+        )
+    })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -249,15 +249,21 @@ impl Builder<'_> {
                     return self;
                 }
                 None => {
-                    self.group
-                        .ruled_out
-                        .push(format!("{}: this kernel's BTF has no {function}", tier.name()));
+                    self.group.ruled_out.push(format!(
+                        "{}: this kernel's BTF has no {function}",
+                        tier.name()
+                    ));
                     return self;
                 }
             }
         }
         let attachments = attachments.to_vec();
-        self.group.candidates.push(Candidate { tier, attachments, exactness, note });
+        self.group.candidates.push(Candidate {
+            tier,
+            attachments,
+            exactness,
+            note,
+        });
         self
     }
 
@@ -301,15 +307,25 @@ const PREDICTED_ACK: &str = "drops are predicted from the queue just before the 
 
 impl Planner<'_> {
     fn group(&self, purposes: &[Purpose]) -> Builder<'_> {
-        let group =
-            Group { purposes: purposes.to_vec(), candidates: Vec::new(), ruled_out: Vec::new() };
-        Builder { planner: self, group }
+        let group = Group {
+            purposes: purposes.to_vec(),
+            candidates: Vec::new(),
+            ruled_out: Vec::new(),
+        };
+        Builder {
+            planner: self,
+            group,
+        }
     }
 
     /// The programs at a syscall's return, and at its entry where the return
     /// cannot see the arguments.
     fn at_syscall(&self, exit: Attachment, enter: Attachment) -> Vec<Attachment> {
-        if self.facts.config.has_task_pt_regs == 1 { vec![exit] } else { vec![enter, exit] }
+        if self.facts.config.has_task_pt_regs == 1 {
+            vec![exit]
+        } else {
+            vec![enter, exit]
+        }
     }
 
     fn connect(&self) -> Group {
@@ -340,7 +356,10 @@ impl Planner<'_> {
             .offer(
                 Tier::Portable,
                 &[],
-                &[at("raw_tp_connect", Target::RawTracepoint("inet_sock_set_state"))],
+                &[at(
+                    "raw_tp_connect",
+                    Target::RawTracepoint("inet_sock_set_state"),
+                )],
                 Exactness::Exact,
                 None,
             )
@@ -391,7 +410,10 @@ impl Planner<'_> {
             .offer(
                 Tier::Function,
                 &FUNCTIONS,
-                &[fexit("fexit_inet_bind", "__inet_bind"), fexit("fexit_inet6_bind", "__inet6_bind")],
+                &[
+                    fexit("fexit_inet_bind", "__inet_bind"),
+                    fexit("fexit_inet6_bind", "__inet6_bind"),
+                ],
                 Exactness::Exact,
                 None,
             )
@@ -439,7 +461,13 @@ impl Planner<'_> {
                 Exactness::Exact,
                 None,
             )
-            .offer(Tier::Kprobe, &[(FUNCTION, ANY)], &KPROBE_LISTEN, Exactness::Exact, None)
+            .offer(
+                Tier::Kprobe,
+                &[(FUNCTION, ANY)],
+                &KPROBE_LISTEN,
+                Exactness::Exact,
+                None,
+            )
             .offer(
                 Tier::Portable,
                 &[],
@@ -464,11 +492,20 @@ impl Planner<'_> {
                 Exactness::Exact,
                 None,
             )
-            .offer(Tier::Kprobe, &[(FUNCTION, ANY)], &KPROBE_LISTEN, Exactness::Exact, None)
+            .offer(
+                Tier::Kprobe,
+                &[(FUNCTION, ANY)],
+                &KPROBE_LISTEN,
+                Exactness::Exact,
+                None,
+            )
             .offer(
                 Tier::Portable,
                 &[],
-                &[at("raw_tp_listener", Target::RawTracepoint("inet_sock_set_state"))],
+                &[at(
+                    "raw_tp_listener",
+                    Target::RawTracepoint("inet_sock_set_state"),
+                )],
                 Exactness::Exact,
                 None,
             )
@@ -563,12 +600,7 @@ impl Planner<'_> {
         self.at_cgroup(builder, "cgroup_ack", PREDICTED_ACK)
     }
 
-    fn at_cgroup(
-        &self,
-        builder: Builder<'_>,
-        program: &'static str,
-        note: &'static str,
-    ) -> Group {
+    fn at_cgroup(&self, builder: Builder<'_>, program: &'static str, note: &'static str) -> Group {
         let builder = if self.facts.cgroup2.is_some() {
             builder.offer(
                 Tier::Portable,

@@ -10,17 +10,29 @@ struct Capability {
 }
 
 const CAPABILITIES: &[Capability] = &[
-    Capability { name: "CAP_BPF", bit: 39, cost: None },
-    Capability { name: "CAP_PERFMON", bit: 38, cost: None },
+    Capability {
+        name: "CAP_BPF",
+        bit: 39,
+        cost: None,
+    },
+    Capability {
+        name: "CAP_PERFMON",
+        bit: 38,
+        cost: None,
+    },
     Capability {
         name: "CAP_NET_ADMIN",
         bit: 12,
-        cost: Some("cgroup_skb cannot be attached: no listen-queue drops where function hooks are refused"),
+        cost: Some(
+            "cgroup_skb cannot be attached: no listen-queue drops where function hooks are refused",
+        ),
     },
     Capability {
         name: "CAP_SYS_PTRACE",
         bit: 19,
-        cost: Some("file descriptors of other users' processes cannot be read: listeners that were open before tracer may stay without a name"),
+        cost: Some(
+            "file descriptors of other users' processes cannot be read: listeners that were open before tracer may stay without a name",
+        ),
     },
 ];
 const SYS_ADMIN: u32 = 21;
@@ -42,7 +54,10 @@ pub(crate) fn judge(status: &str) -> Privileges {
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0);
     let has = |bit: u32| effective & (1 << bit) != 0;
-    let mut privileges = Privileges { missing: Vec::new(), costs: Vec::new() };
+    let mut privileges = Privileges {
+        missing: Vec::new(),
+        costs: Vec::new(),
+    };
     for capability in CAPABILITIES {
         // Before CAP_BPF and CAP_PERFMON were split off, CAP_SYS_ADMIN was
         // all of them, and it still implies them (capability.h).
@@ -52,7 +67,9 @@ pub(crate) fn judge(status: &str) -> Privileges {
         }
         match capability.cost {
             None => privileges.missing.push(capability.name),
-            Some(cost) => privileges.costs.push(format!("without {}, {cost}", capability.name)),
+            Some(cost) => privileges
+                .costs
+                .push(format!("without {}, {cost}", capability.name)),
         }
     }
     privileges
@@ -69,7 +86,13 @@ mod tests {
     #[test]
     fn root_lacks_nothing() {
         let judged = judge(&status(0x1ff_ffff_ffff));
-        assert_eq!(judged, Privileges { missing: vec![], costs: vec![] });
+        assert_eq!(
+            judged,
+            Privileges {
+                missing: vec![],
+                costs: vec![]
+            }
+        );
     }
 
     #[test]

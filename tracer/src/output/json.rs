@@ -133,7 +133,9 @@ fn row(row: &Row) -> Value {
 }
 
 fn pair(pair: Pair) -> Value {
-    let difference = pair.difference().and_then(|difference| i64::try_from(difference).ok());
+    let difference = pair
+        .difference()
+        .and_then(|difference| i64::try_from(difference).ok());
     json!({ "tracer": pair.tracer, "kernel": pair.kernel, "difference": difference })
 }
 

@@ -10,7 +10,10 @@ use std::io::{self, IsTerminal, Write};
 use jiff::Timestamp;
 
 use crate::{
-    cli::Format, model::Failure, reconcile::Row, source::counters::{Counts, Health},
+    cli::Format,
+    model::Failure,
+    reconcile::Row,
+    source::counters::{Counts, Health},
     startup::Startup,
 };
 
@@ -54,7 +57,10 @@ impl Output {
             Format::Json => Style::Json,
             Format::Text => Style::Text(text::Style::detect(io::stdout().is_terminal())),
         };
-        Self { out: io::BufWriter::new(io::stdout()), style }
+        Self {
+            out: io::BufWriter::new(io::stdout()),
+            style,
+        }
     }
 
     /// # Errors
@@ -108,7 +114,10 @@ impl Output {
 }
 
 /// Says something to the person at the terminal.
-#[expect(clippy::print_stderr, reason = "the one place that writes to standard error")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place that writes to standard error"
+)]
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }

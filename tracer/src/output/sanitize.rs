@@ -74,7 +74,10 @@ mod tests {
         for first in 0..=255_u8 {
             for second in 0..=255_u8 {
                 let shown = printable(&[first, second]);
-                assert!(!shown.chars().any(char::is_control), "{first:02x} {second:02x}");
+                assert!(
+                    !shown.chars().any(char::is_control),
+                    "{first:02x} {second:02x}"
+                );
             }
         }
     }

@@ -31,7 +31,11 @@ impl Style {
     /// (no-color.org: set and not empty).
     pub(super) fn detect(is_terminal: bool) -> Self {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: is_terminal && !no_colour, header: is_terminal, zone: TimeZone::system() }
+        Self {
+            colour: is_terminal && !no_colour,
+            header: is_terminal,
+            zone: TimeZone::system(),
+        }
     }
 
     pub(super) fn header(&self) -> String {
@@ -64,7 +68,11 @@ impl Style {
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
-        if self.colour { format!("{colour}{text}{RESET}") } else { text.to_owned() }
+        if self.colour {
+            format!("{colour}{text}{RESET}")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -81,12 +89,20 @@ fn align(cells: [String; 6]) -> [String; 6] {
 }
 
 fn clock(time: Timestamp, zone: &TimeZone) -> String {
-    time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string()
+    time.to_zoned(zone.clone())
+        .strftime("%H:%M:%S%.3f")
+        .to_string()
 }
 
 fn process(failure: &Failure) -> String {
-    let Some((process, _)) = &failure.process else { return "(unknown)".to_owned() };
-    let others = failure.holders.iter().filter(|holder| holder.pid != process.pid).count();
+    let Some((process, _)) = &failure.process else {
+        return "(unknown)".to_owned();
+    };
+    let others = failure
+        .holders
+        .iter()
+        .filter(|holder| holder.pid != process.pid)
+        .count();
     match others {
         0 => name(process),
         others => format!("{} +{others}", name(process)),
@@ -130,8 +146,15 @@ fn cause(cause: Cause) -> &'static str {
 
 /// `local → remote` for a call, `local ← remote` for a packet that came in.
 fn addresses(failure: &Failure) -> String {
-    let local = failure.local.map(|address| address.to_string()).unwrap_or_default();
-    let arrow = if failure.accept_queue.is_some() { '←' } else { '→' };
+    let local = failure
+        .local
+        .map(|address| address.to_string())
+        .unwrap_or_default();
+    let arrow = if failure.accept_queue.is_some() {
+        '←'
+    } else {
+        '→'
+    };
     match failure.remote {
         Some(remote) => format!("{local} {arrow} {remote}"),
         None => local,
@@ -141,7 +164,9 @@ fn addresses(failure: &Failure) -> String {
 /// The queue that the cause is about, as `ss` shows it: length/limit.
 fn queues(failure: &Failure) -> String {
     let show = |queue: Option<Queue>| {
-        queue.map(|queue| format!("{}/{}", queue.len, queue.max)).unwrap_or_default()
+        queue
+            .map(|queue| format!("{}/{}", queue.len, queue.max))
+            .unwrap_or_default()
     };
     match failure.cause {
         Cause::RequestQueueFull | Cause::BacklogReserve => {
@@ -169,7 +194,11 @@ pub(super) fn startup(startup: &Startup, verbose: bool) -> String {
             (!purposes.is_empty()).then(|| format!("{label} for {}", purposes.join(", ")))
         })
         .collect();
-    let mut text = format!("tracer on {}: {}", printable(startup.kernel.as_bytes()), used.join("; "));
+    let mut text = format!(
+        "tracer on {}: {}",
+        printable(startup.kernel.as_bytes()),
+        used.join("; ")
+    );
     for degradation in &startup.degradations {
         // Writing to a String cannot fail, here and below.
         let _ = write!(text, "\ntracer: {degradation}");
@@ -182,7 +211,11 @@ pub(super) fn startup(startup: &Startup, verbose: bool) -> String {
                 "\ntracer: {}: {}{}",
                 served.purpose.name(),
                 by.as_deref().unwrap_or("nothing"),
-                served.reason.as_ref().map(|why| format!(" (not better: {why})")).unwrap_or_default()
+                served
+                    .reason
+                    .as_ref()
+                    .map(|why| format!(" (not better: {why})"))
+                    .unwrap_or_default()
             );
         }
     }
@@ -225,9 +258,19 @@ fn reconciled(row: &Row) -> String {
         ("ListenDrops", row.listen_drops),
         ("TCPReqQFullDrop", row.req_qfull_drop),
     ];
-    let shown: Vec<_> = counters.iter().map(|(name, pair)| format!("{name} {}", beside(*pair))).collect();
-    let why = row.unavailable.map(|why| format!(" ({why})")).unwrap_or_default();
-    format!("   kernel's own, netns {}: {}{why}\n", row.netns, shown.join(", "))
+    let shown: Vec<_> = counters
+        .iter()
+        .map(|(name, pair)| format!("{name} {}", beside(*pair)))
+        .collect();
+    let why = row
+        .unavailable
+        .map(|why| format!(" ({why})"))
+        .unwrap_or_default();
+    format!(
+        "   kernel's own, netns {}: {}{why}\n",
+        row.netns,
+        shown.join(", ")
+    )
 }
 
 /// `24 = 24`, or `24, tracer 23, difference +1`.
@@ -235,7 +278,10 @@ fn beside(pair: Pair) -> String {
     match (pair.kernel, pair.difference()) {
         (Some(kernel), Some(0)) => format!("{kernel} = {}", pair.tracer),
         (Some(kernel), Some(difference)) => {
-            format!("{kernel}, tracer {}, difference {difference:+}", pair.tracer)
+            format!(
+                "{kernel}, tracer {}, difference {difference:+}",
+                pair.tracer
+            )
         }
         _ => format!("unknown, tracer {}", pair.tracer),
     }

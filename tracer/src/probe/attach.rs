@@ -39,13 +39,20 @@ pub(super) fn load_and_attach(program: &mut Program, target: Target, place: &Pla
             program.attach(category, name).map_err(brief)?;
         }
         Target::CgroupIngress => {
-            let cgroup = place.cgroup.as_ref().context("no cgroup2 file system is mounted")?;
+            let cgroup = place
+                .cgroup
+                .as_ref()
+                .context("no cgroup2 file system is mounted")?;
             let program: &mut CgroupSkb = program.try_into()?;
             program.load().map_err(brief)?;
             // Flags 0: a link shares the cgroup with other programs anyway, and
             // asking for BPF_F_ALLOW_MULTI on a link is EINVAL.
             program
-                .attach(cgroup, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)
+                .attach(
+                    cgroup,
+                    CgroupSkbAttachType::Ingress,
+                    CgroupAttachMode::Single,
+                )
                 .map_err(brief)?;
         }
     }

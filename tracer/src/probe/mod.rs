@@ -60,7 +60,10 @@ impl Probe {
             .override_global(aya_log::LEVEL, &log_level, false)
             .load(OBJECT)
             .context("the kernel refuses tracer's maps")?;
-        Ok(Self { bpf, served: Vec::new() })
+        Ok(Self {
+            bpf,
+            served: Vec::new(),
+        })
     }
 
     /// Attaches what the plan names, group by group, best candidate first.
@@ -86,11 +89,12 @@ impl Probe {
                 }
             }
             let reason = (!refusals.is_empty()).then(|| refusals.join("; "));
-            self.served.extend(group.purposes.iter().map(|purpose| Served {
-                purpose: *purpose,
-                by: winner.clone(),
-                reason: reason.clone(),
-            }));
+            self.served
+                .extend(group.purposes.iter().map(|purpose| Served {
+                    purpose: *purpose,
+                    by: winner.clone(),
+                    reason: reason.clone(),
+                }));
         }
         Ok(())
     }
@@ -116,7 +120,10 @@ impl Probe {
     where
         M: TryFrom<Map, Error = aya::maps::MapError>,
     {
-        let map = self.bpf.take_map(name).with_context(|| format!("no map {name}"))?;
+        let map = self
+            .bpf
+            .take_map(name)
+            .with_context(|| format!("no map {name}"))?;
         M::try_from(map).with_context(|| format!("map {name} has another type"))
     }
 
@@ -139,7 +146,9 @@ impl Probe {
     }
 
     fn is_attached(&self, program: &str) -> bool {
-        self.bpf.program(program).is_some_and(|program| program.fd().is_ok())
+        self.bpf
+            .program(program)
+            .is_some_and(|program| program.fd().is_ok())
     }
 
     fn try_program(&mut self, attachment: &Attachment, place: &Place) -> Result<()> {
@@ -160,7 +169,11 @@ impl From<&Candidate> for By {
     fn from(candidate: &Candidate) -> Self {
         Self {
             tier: candidate.tier,
-            targets: candidate.attachments.iter().map(|a| a.target.to_string()).collect(),
+            targets: candidate
+                .attachments
+                .iter()
+                .map(|a| a.target.to_string())
+                .collect(),
             exactness: candidate.exactness,
             note: candidate.note,
         }
@@ -180,7 +193,10 @@ fn open_cgroup(root: &Path) -> Result<File> {
 /// Before 5.11 maps count against `RLIMIT_MEMLOCK`, whose usual 64 KiB is less
 /// than the ring buffer. Failing to raise it shows when the maps are created.
 fn raise_memlock_limit() {
-    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
     // SAFETY: `limit` is valid for reading for the whole call.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
 }

@@ -44,7 +44,10 @@ impl Counters {
     /// # Errors
     /// The object lacks the maps.
     pub(crate) fn new(probe: &mut Probe) -> Result<Self> {
-        Ok(Self { counts: probe.take_map("COUNTS")?, health: probe.take_map("HEALTH")? })
+        Ok(Self {
+            counts: probe.take_map("COUNTS")?,
+            health: probe.take_map("HEALTH")?,
+        })
     }
 
     /// # Errors
@@ -58,8 +61,11 @@ impl Counters {
                 Err(MapError::KeyNotFound) => continue,
                 Err(error) => return Err(error).context("the counters cannot be read"),
             };
-            let Ok(key) = CountKey::read_from_bytes(&bytes) else { continue };
-            if let (Some(kind), Some(cause)) = (Kind::from_u8(key.kind), Cause::from_u8(key.cause)) {
+            let Ok(key) = CountKey::read_from_bytes(&bytes) else {
+                continue;
+            };
+            if let (Some(kind), Some(cause)) = (Kind::from_u8(key.kind), Cause::from_u8(key.cause))
+            {
                 counts.insert((key.netns, kind, cause), values.iter().sum());
             }
         }
@@ -70,7 +76,10 @@ impl Counters {
     /// The kernel refuses to read the map.
     pub(crate) fn health(&self) -> Result<Health> {
         let slot = |index| -> Result<u64> {
-            let values = self.health.get(&index, 0).context("tracer's counters cannot be read")?;
+            let values = self
+                .health
+                .get(&index, 0)
+                .context("tracer's counters cannot be read")?;
             Ok(values.iter().sum())
         };
         Ok(Health {

@@ -24,7 +24,10 @@ impl Live {
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(io::Error::from)
             .context("the ring buffer cannot be polled")?;
-        Ok(Self { ring, buffer: BytesMut::with_capacity(1 << 16) })
+        Ok(Self {
+            ring,
+            buffer: BytesMut::with_capacity(1 << 16),
+        })
     }
 
     /// Waits until there is something to [`Live::take`]. Safe to cancel.

@@ -21,13 +21,26 @@ impl Child {
     /// It cannot be found or run.
     pub(super) fn spawn(command: &[OsString]) -> Result<Self, Failed> {
         let Some((program, arguments)) = command.split_first() else {
-            return Ok(Self { process: None, was_signalled: false });
+            return Ok(Self {
+                process: None,
+                was_signalled: false,
+            });
         };
-        let process = Command::new(program).args(arguments).spawn().map_err(|error| {
-            let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-            Failed::Command(code, format!("cannot run {}: {error}", program.display()))
-        })?;
-        Ok(Self { process: Some(process), was_signalled: false })
+        let process = Command::new(program)
+            .args(arguments)
+            .spawn()
+            .map_err(|error| {
+                let code = if error.kind() == io::ErrorKind::NotFound {
+                    127
+                } else {
+                    126
+                };
+                Failed::Command(code, format!("cannot run {}: {error}", program.display()))
+            })?;
+        Ok(Self {
+            process: Some(process),
+            was_signalled: false,
+        })
     }
 
     /// Waits for the command; for ever if there is none.
@@ -35,9 +48,16 @@ impl Child {
     /// # Errors
     /// It cannot be waited for.
     pub(super) async fn exited(&mut self) -> anyhow::Result<u8> {
-        let Some(process) = &mut self.process else { return pending().await };
-        let status = process.wait().await.context("the command cannot be waited for")?;
-        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+        let Some(process) = &mut self.process else {
+            return pending().await;
+        };
+        let status = process
+            .wait()
+            .await
+            .context("the command cannot be waited for")?;
+        let code = status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal));
         Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
     }
 
@@ -45,7 +65,9 @@ impl Child {
     /// `false`: there is none, or it has had its chance.
     pub(super) fn pass_on(&mut self, signal: libc::c_int) -> bool {
         let pid = self.process.as_ref().and_then(process::Child::id);
-        let Some(pid) = pid.and_then(|pid| libc::pid_t::try_from(pid).ok()) else { return false };
+        let Some(pid) = pid.and_then(|pid| libc::pid_t::try_from(pid).ok()) else {
+            return false;
+        };
         if std::mem::replace(&mut self.was_signalled, true) {
             return false;
         }

@@ -50,7 +50,11 @@ impl Session {
     pub(super) fn new(mut probe: Probe, arguments: &Watch, output: Output) -> Result<Self> {
         let live = Live::new(probe.take_map::<aya::maps::RingBuf<_>>("EVENTS")?)?;
         let counters = Counters::new(&mut probe)?;
-        let log = if arguments.verbose { Some(kernel_log(&mut probe)?) } else { None };
+        let log = if arguments.verbose {
+            Some(kernel_log(&mut probe)?)
+        } else {
+            None
+        };
         let (namespaces, counted_before) = baseline(&counters)?;
         Ok(Self {
             live,
@@ -166,7 +170,11 @@ impl Session {
         self.drain(usize::MAX)?;
         self.show_losses()?;
         self.totals(true)?;
-        Ok(self.output.end(&End { time: Timestamp::now(), reason, exit_code })?)
+        Ok(self.output.end(&End {
+            time: Timestamp::now(),
+            reason,
+            exit_code,
+        })?)
     }
 }
 
@@ -188,7 +196,10 @@ fn baseline(counters: &Counters) -> Result<(Namespaces, Counts)> {
 
 fn subtract(counts: &Counts, before: &Counts) -> Counts {
     let earlier = |key| before.get(key).copied().unwrap_or(0);
-    counts.iter().map(|(key, count)| (*key, count.saturating_sub(earlier(key)))).collect()
+    counts
+        .iter()
+        .map(|(key, count)| (*key, count.saturating_sub(earlier(key))))
+        .collect()
 }
 
 fn kernel_log(probe: &mut Probe) -> Result<Log> {
