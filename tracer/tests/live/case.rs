@@ -65,6 +65,7 @@ pub(crate) struct Case {
     pub(crate) spaces: Vec<Rc<Namespace>>,
     pub(crate) expected: Vec<Expected>,
     roles: Vec<Rc<Role>>,
+    witnesses: Vec<(u64, Role)>,
 }
 
 impl Case {
@@ -76,7 +77,21 @@ impl Case {
             spaces: Vec::new(),
             expected: Vec::new(),
             roles: Vec::new(),
+            witnesses: Vec::new(),
         }
+    }
+
+    /// Keeps a process in `space` until the verdict: only then can tracer read the
+    /// kernel's counters there at its end.
+    pub(crate) fn watch(&mut self, space: &Namespace) -> Result<()> {
+        self.witnesses
+            .push((space.inum, Role::start(space, "witness")?));
+        Ok(())
+    }
+
+    /// True when `watch` was called for it.
+    pub(crate) fn is_watched(&self, space: &Namespace) -> bool {
+        self.witnesses.iter().any(|(inum, _)| *inum == space.inum)
     }
 
     /// A namespace of its own, kept until the totals were compared.

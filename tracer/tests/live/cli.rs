@@ -215,41 +215,60 @@ fn interval(path: &Path) -> Result<()> {
     ended_with(&tracer.stop()?, "interrupted")
 }
 
-/// A failing bind of a process with this name.
-fn fail_bind(space: &Namespace, comm: &str) -> Result<Role> {
-    let role = Role::start(space, comm)?;
-    bind_once(&role)?;
-    Ok(role)
+/// A namespace without a single free port, for failures on demand. (connect(), because
+/// every tier of every kernel sees that.)
+struct Desert {
+    space: Namespace,
+    _hoarder: Role,
 }
 
-fn bind_once(role: &Role) -> Result<()> {
+const NOWHERE: &str = "127.0.0.1:9";
+
+impl Desert {
+    fn new() -> Result<Self> {
+        let space = Namespace::new()?;
+        space.four_ports()?;
+        let hoarder = Role::start(&space, "port-hoarder")?;
+        for _ in 0..4 {
+            let fd = hoarder.ok("socket tcp4")?;
+            hoarder.ok(&format!("bind {fd} 0.0.0.0:0"))?;
+        }
+        Ok(Self {
+            space,
+            _hoarder: hoarder,
+        })
+    }
+
+    fn role(&self, comm: &str) -> Result<Role> {
+        Role::start(&self.space, comm)
+    }
+}
+
+fn fail_once(role: &Role) -> Result<()> {
     let fd = role.ok("socket tcp4")?;
-    role.fails(&format!("bind {fd} 192.0.2.1:8080"), libc::EADDRNOTAVAIL)?;
+    role.fails(&format!("connect {fd} {NOWHERE}"), libc::EADDRNOTAVAIL)?;
     role.ok(&format!("close {fd}"))?;
     Ok(())
 }
 
 fn count(path: &Path) -> Result<()> {
     let tracer = Tracer::started(path, &["--count", "1"])?;
-    let space = Namespace::new()?;
-    fail_bind(&space, "single-failure")?;
+    let desert = Desert::new()?;
+    fail_once(&desert.role("single-failure")?)?;
     code_of(&tracer, 0)?;
     ended_with(&tracer.records(), "count")
 }
 
 fn pid(path: &Path) -> Result<()> {
-    let space = Namespace::new()?;
-    let (wanted, other) = (
-        Role::start(&space, "wanted")?,
-        Role::start(&space, "unwanted")?,
-    );
+    let desert = Desert::new()?;
+    let (wanted, other) = (desert.role("wanted")?, desert.role("unwanted")?);
     let tracer = Tracer::started(path, &["--pid", &wanted.pid.to_string()])?;
-    bind_once(&other)?;
-    bind_once(&wanted)?;
+    fail_once(&other)?;
+    fail_once(&wanted)?;
     let told = |event: &Value| event["process"]["pid"] == wanted.pid;
-    tracer.await_events(space.inum, |events| events.iter().any(told));
+    tracer.await_events(desert.space.inum, |events| events.iter().any(told));
     tracer.stop()?;
-    let events = tracer.events_in(space.inum);
+    let events = tracer.events_in(desert.space.inum);
     ensure!(
         events.len() == 1 && events.iter().all(told),
         "expected one event, of pid {}: {events:?}",
@@ -261,8 +280,8 @@ fn pid(path: &Path) -> Result<()> {
 /// The text names process, pid and address. Nothing tells when it is attached, so the
 /// failure is repeated until it is told.
 fn text(path: &Path) -> Result<()> {
-    let space = Namespace::new()?;
-    let role = Role::start(&space, "told-in-text")?;
+    let desert = Desert::new()?;
+    let role = desert.role("told-in-text")?;
     let mut child = tracer::command(path)
         .args(["--format", "text", "--count", "1"])
         .args(["--pid", &role.pid.to_string()])
@@ -276,12 +295,12 @@ fn text(path: &Path) -> Result<()> {
             child.wait()?;
             bail!("no failure was told");
         }
-        bind_once(&role)?;
+        fail_once(&role)?;
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let output = child.wait_with_output()?;
     let told = String::from_utf8_lossy(&output.stdout);
-    for word in [&*role.comm, &role.pid.to_string(), "192.0.2.1"] {
+    for word in [&*role.comm, &role.pid.to_string(), NOWHERE] {
         ensure!(told.contains(word), "the text lacks {word}: {told}");
     }
     Ok(())
@@ -359,8 +378,8 @@ fn stdout_closed(path: &Path) -> Result<()> {
     let mut line = String::new();
     let stdout = child.stdout.take().context("no stdout")?;
     BufReader::new(stdout).read_line(&mut line)?;
-    let space = Namespace::new()?;
-    let role = Role::start(&space, "unheard")?;
+    let desert = Desert::new()?;
+    let role = desert.role("unheard")?;
     let end = Instant::now() + limits::attach();
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -371,7 +390,7 @@ fn stdout_closed(path: &Path) -> Result<()> {
             child.wait()?;
             bail!("it goes on without a reader");
         }
-        bind_once(&role)?;
+        fail_once(&role)?;
         std::thread::sleep(std::time::Duration::from_millis(10));
     };
     let mut stderr = String::new();

@@ -58,7 +58,7 @@ impl Role {
         let channel = ours.pop_front().context("no channel")?;
         let role = Self {
             pid: i32::try_from(child.id())?,
-            comm: comm.to_owned(),
+            comm: as_kept(comm),
             channel: RefCell::new(BufReader::new(channel)),
             spares: RefCell::new((1..).zip(ours).collect()),
             ended: Cell::new(false),
@@ -82,7 +82,7 @@ impl Role {
         let pid = self.ask(&order)?.parse()?;
         let role = Self {
             pid,
-            comm: comm.to_owned(),
+            comm: as_kept(comm),
             channel: RefCell::new(BufReader::new(channel)),
             spares: RefCell::default(),
             ended: Cell::new(false),
@@ -160,6 +160,11 @@ impl Drop for Role {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The kernel keeps 15 bytes of a name.
+fn as_kept(comm: &str) -> String {
+    comm.chars().take(15).collect()
 }
 
 /// What became of many connects.

@@ -126,6 +126,7 @@ impl Plan {
 /// answered first, then the final ACKs come, and five find the queue full.
 fn run(case: &mut Case, plan: &Plan) -> Result<()> {
     let wire = plan.wire(case)?;
+    case.watch(&wire.space)?;
     let mut acks = Vec::new();
     for peer in wire.peers(0..CLIENTS)? {
         wire.tun.send(&Segment::syn(peer, wire.addr))?;

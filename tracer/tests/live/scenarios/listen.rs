@@ -42,7 +42,7 @@ fn exhausted(case: &mut Case) -> Result<()> {
         let fd = owner.ok("socket tcp4")?;
         owner.ok(&format!("bind {fd} 0.0.0.0:0"))?;
     }
-    let role = case.role(&space, "unbound-listener")?;
+    let role = case.role(&space, "unbound-server")?;
     let fd = role.ok("socket tcp4")?;
     role.fails(&format!("listen {fd} 8"), libc::EADDRINUSE)?;
     case.expect(

@@ -89,6 +89,7 @@ fn pair(case: &mut Case, listener: &str) -> Result<(Rc<Namespace>, Rc<Role>, Rc<
 fn other_process(case: &mut Case) -> Result<()> {
     let addr = "127.0.0.1:8080";
     let (space, server, client) = pair(case, &format!("tcp4 {addr}"))?;
+    case.watch(&space)?;
     let dropped = overrun(&space, &client, "tcp4", addr)?;
     case.expect(queue_full(&space, &server, &dropped).local(&[addr]))
 }
@@ -211,6 +212,7 @@ const V4: [u8; 4] = [10, 77, 0, 1];
 fn request_queue_full(case: &mut Case) -> Result<()> {
     let wire = Wire::new(case, IpAddr::from(V4), 0, 2)?;
     wire.space.sysctl("net/ipv4/tcp_max_syn_backlog", "128")?;
+    case.watch(&wire.space)?;
     wire.syns(0..CLIENTS)?;
     Counters::await_in(&wire.space, "a full request queue", |now| {
         now.request_queue_full >= TOO_MANY as u64
@@ -262,6 +264,7 @@ fn no_route_back(case: &mut Case) -> Result<()> {
 fn flood(case: &mut Case) -> Result<()> {
     const SYNS: u16 = 10_000;
     let wire = Wire::new(case, IpAddr::from(V4), 1, 2)?;
+    case.watch(&wire.space)?;
     let client = case.role(&wire.space, "innocent")?;
     for _ in 0..CLIENTS - TOO_MANY {
         let fd = client.ok("socket tcp4")?;
