@@ -54,9 +54,10 @@ pub struct Syn {
     pub accepted: u32,
 }
 
-/// `[0]` is 1 once a SYN was accepted while the request queue held exactly its
-/// limit with syncookies off: this kernel then compares with `>`, not `>=`
-/// (inet_csk_reqsk_queue_is_full changed within stable series).
+/// `[0]` is 1 once this kernel has shown that it compares the request queue's
+/// length with its limit by `>`, not `>=` (inet_csk_reqsk_queue_is_full changed
+/// within stable series): with syncookies off a SYN was accepted at the limit,
+/// or the queue stood above it.
 #[map]
 pub static REQUEST_LIMIT_IS_STRICT: Array<u32> = Array::with_max_entries(1, 0);
 

@@ -117,7 +117,11 @@ fn cause_of_accept_queue(syn: &Syn) -> Cause {
 #[inline(always)]
 pub fn cause_without_cookies(queues: &Queues) -> Cause {
     let limit = queues.accept_max;
-    if queues.request_len > limit || (queues.request_len == limit && !limit_is_strict()) {
+    if queues.request_len > limit {
+        // It can stand above the limit only where that is compared with `>`.
+        remember_limit_is_strict();
+        Cause::RequestQueueFull
+    } else if queues.request_len == limit && !limit_is_strict() {
         Cause::RequestQueueFull
     } else if queues.accept_len > limit {
         Cause::AcceptQueueFull
@@ -142,18 +146,23 @@ fn limit_is_strict() -> bool {
         .is_some_and(|strict| *strict == 1)
 }
 
+#[inline(always)]
+fn remember_limit_is_strict() {
+    if limit_is_strict() {
+        return;
+    }
+    if let Some(strict) = REQUEST_LIMIT_IS_STRICT.get_ptr_mut(0) {
+        // SAFETY: a valid map value; only ever set from 0 to 1.
+        unsafe { strict.write(1) };
+    }
+}
+
 /// A SYN that was accepted with the queue at exactly its limit shows how this
 /// kernel compares. Rare: the queue must stand at the limit.
 #[inline(always)]
 fn learn_limit(syn: &Syn) {
-    if syn.request_len == syn.accept_max
-        && !limit_is_strict()
-        && Sock(syn.sk).net().syncookies() == 0
-    {
-        if let Some(strict) = REQUEST_LIMIT_IS_STRICT.get_ptr_mut(0) {
-            // SAFETY: a valid map value; only ever set from 0 to 1.
-            unsafe { strict.write(1) };
-        }
+    if syn.request_len == syn.accept_max && Sock(syn.sk).net().syncookies() == 0 {
+        remember_limit_is_strict();
     }
 }
 

@@ -13,6 +13,9 @@ use crate::probe::Owned;
 pub(crate) struct Live {
     ring: AsyncFd<RingBuf<Owned>>,
     buffer: BytesMut,
+    /// The ring was seen empty after the last wait: only then does the kernel
+    /// announce the next record.
+    is_drained: bool,
 }
 
 impl Live {
@@ -27,6 +30,7 @@ impl Live {
         Ok(Self {
             ring,
             buffer: BytesMut::with_capacity(1 << 16),
+            is_drained: true,
         })
     }
 
@@ -35,15 +39,24 @@ impl Live {
     /// # Errors
     /// The ring can no longer be polled.
     pub(crate) async fn wait(&mut self) -> io::Result<()> {
+        if !self.is_drained {
+            // Let signals and timers have their turn under a flood.
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
         // Readiness is edge-triggered and is cleared before the ring is read,
         // so a record that arrives meanwhile wakes the next wait.
         self.ring.readable_mut().await?.clear_ready();
+        self.is_drained = false;
         Ok(())
     }
 
     /// The next record, if there is one.
     pub(crate) fn take(&mut self) -> Option<Bytes> {
-        let item = self.ring.get_mut().next()?;
+        let Some(item) = self.ring.get_mut().next() else {
+            self.is_drained = true;
+            return None;
+        };
         self.buffer.extend_from_slice(&item);
         Some(self.buffer.split().freeze())
     }
