@@ -150,6 +150,13 @@ pub(crate) fn exit_code(text: &str) -> Option<i32> {
         .find_map(|(_, code)| code.split_whitespace().next()?.parse().ok())
 }
 
+/// One failure in a few words, for those who watch: the details come at the end.
+pub(crate) fn failure(line: &str) -> Option<String> {
+    let outcome = parse_outcome(line)?;
+    (outcome.verdict == Verdict::Failed)
+        .then(|| format!("FAIL {} {}", outcome.tier, outcome.scenario))
+}
+
 /// Whether the init of a virtual machine has said anything yet.
 pub(crate) fn has_begun(line: &str) -> bool {
     ["live ", "live: ", "live-"]

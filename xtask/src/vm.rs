@@ -147,7 +147,7 @@ fn boot(kernel: &Kernel, initramfs: &Path, arguments: &[String]) -> Result<Strin
             .stdout(Stdio::piped())
             .stderr(Stdio::piped()),
     )?;
-    let console = watch(&mut machine);
+    let console = watch(&mut machine, &kernel.series);
     // By its own process id, and only if it did not power off.
     if run::wait_at_most(&mut machine, Duration::ZERO)?.is_none() {
         return Ok(console);
@@ -160,7 +160,7 @@ fn boot(kernel: &Kernel, initramfs: &Path, arguments: &[String]) -> Result<Strin
 }
 
 /// Collects the console until the machine is off or out of time.
-fn watch(machine: &mut Child) -> String {
+fn watch(machine: &mut Child, series: &str) -> String {
     let Some(stdout) = machine.stdout.take() else {
         return String::new();
     };
@@ -188,6 +188,9 @@ fn watch(machine: &mut Child) -> String {
                 if !begun && live::has_begun(&line) {
                     begun = true;
                     deadline = Instant::now() + RUN_PATIENCE;
+                }
+                if let Some(failure) = live::failure(&line) {
+                    say::note(&format!("vm {series}: {failure}"));
                 }
                 if line.contains("live-exit ") {
                     deadline = Instant::now() + END_PATIENCE;
