@@ -14,7 +14,7 @@ pub(crate) fn in_guest() -> bool {
 
 /// For a reply of a child, a counter that must move.
 pub(crate) fn event() -> Duration {
-    Duration::from_secs(if in_guest() { 60 } else { 6 })
+    Duration::from_secs(if in_guest() { 60 } else { 12 })
 }
 
 /// How often tracer was waited for in vain.
@@ -23,7 +23,7 @@ static DISAPPOINTED: AtomicU32 = AtomicU32::new(0);
 /// For an event of tracer. A tracer that tells nothing must not use up the time of
 /// the whole run, so the bound shrinks with every event that never came.
 pub(crate) fn told() -> Duration {
-    event() / (1 << DISAPPOINTED.load(Ordering::Relaxed).min(3))
+    event() / 2 / (1 << DISAPPOINTED.load(Ordering::Relaxed).min(3))
 }
 
 /// An event never came.
