@@ -112,36 +112,34 @@ tag! {
         FentryV4SynRecvSock = 9 => "fentry tcp_v4_syn_recv_sock",
         /// Entry of `tcp_v6_syn_recv_sock`, fentry.
         FentryV6SynRecvSock = 10 => "fentry tcp_v6_syn_recv_sock",
-        /// Return of `inet_hash_connect`, kretprobe.
-        KretInetHashConnect = 11 => "kretprobe inet_hash_connect",
-        /// Return of `inet6_hash_connect`, kretprobe.
-        KretInet6HashConnect = 12 => "kretprobe inet6_hash_connect",
+        /// Return of `__inet_hash_connect`, kretprobe.
+        KretInetHashConnect = 11 => "kretprobe __inet_hash_connect",
         /// Return of `tcp_v6_connect`, kretprobe.
-        KretTcpV6Connect = 13 => "kretprobe tcp_v6_connect",
+        KretTcpV6Connect = 12 => "kretprobe tcp_v6_connect",
         /// Return of `__sys_connect_file`, kretprobe.
-        KretSysConnectFile = 14 => "kretprobe __sys_connect_file",
+        KretSysConnectFile = 13 => "kretprobe __sys_connect_file",
         /// Return of `__inet_bind`, kretprobe.
-        KretInetBind = 15 => "kretprobe __inet_bind",
+        KretInetBind = 14 => "kretprobe __inet_bind",
         /// Return of `__inet6_bind`, kretprobe.
-        KretInet6Bind = 16 => "kretprobe __inet6_bind",
+        KretInet6Bind = 15 => "kretprobe __inet6_bind",
         /// Return of `inet_csk_listen_start`, kretprobe.
-        KretListenStart = 17 => "kretprobe inet_csk_listen_start",
+        KretListenStart = 16 => "kretprobe inet_csk_listen_start",
         /// Return of `tcp_conn_request`, kretprobe.
-        KretConnRequest = 18 => "kretprobe tcp_conn_request",
+        KretConnRequest = 17 => "kretprobe tcp_conn_request",
         /// Entry of `tcp_v4_syn_recv_sock`, kprobe.
-        KprobeV4SynRecvSock = 19 => "kprobe tcp_v4_syn_recv_sock",
+        KprobeV4SynRecvSock = 18 => "kprobe tcp_v4_syn_recv_sock",
         /// Entry of `tcp_v6_syn_recv_sock`, kprobe.
-        KprobeV6SynRecvSock = 20 => "kprobe tcp_v6_syn_recv_sock",
+        KprobeV6SynRecvSock = 19 => "kprobe tcp_v6_syn_recv_sock",
         /// Raw tracepoint `inet_sock_set_state`.
-        RawTpSetState = 21 => "raw_tp inet_sock_set_state",
+        RawTpSetState = 20 => "raw_tp inet_sock_set_state",
         /// Tracepoint `sys_exit_connect`.
-        TpSysExitConnect = 22 => "tp sys_exit_connect",
+        TpSysExitConnect = 21 => "tp sys_exit_connect",
         /// Tracepoint `sys_exit_bind`.
-        TpSysExitBind = 23 => "tp sys_exit_bind",
+        TpSysExitBind = 22 => "tp sys_exit_bind",
         /// Tracepoint `sys_exit_listen`.
-        TpSysExitListen = 24 => "tp sys_exit_listen",
+        TpSysExitListen = 23 => "tp sys_exit_listen",
         /// `cgroup_skb/ingress` at the cgroup2 root.
-        CgroupSkbIngress = 25 => "cgroup_skb ingress",
+        CgroupSkbIngress = 24 => "cgroup_skb ingress",
     }
 }
 

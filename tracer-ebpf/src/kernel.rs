@@ -169,12 +169,12 @@ impl Sock {
     }
 
     #[inline(always)]
-    pub fn local_v4(self) -> Address {
+    fn local_v4(self) -> Address {
         Address::v4(read(self.0, config!(sk_rcv_saddr)), self.port())
     }
 
     #[inline(always)]
-    pub fn remote_v4(self) -> Address {
+    fn remote_v4(self) -> Address {
         Address::v4(read(self.0, config!(sk_daddr)), self.remote_port())
     }
 
@@ -184,7 +184,7 @@ impl Sock {
     }
 
     #[inline(always)]
-    pub fn remote_v6(self) -> Address {
+    fn remote_v6(self) -> Address {
         Address::v6(read(self.0, config!(sk_v6_daddr)), self.remote_port())
     }
 
@@ -196,6 +196,19 @@ impl Sock {
         } else {
             self.local_v4()
         }
+    }
+
+    /// Local and remote address of a connection that is being made: IPv4 also
+    /// for an IPv6 socket that connects to a v4-mapped address.
+    #[inline(always)]
+    pub fn ends(self) -> (Address, Address) {
+        if self.is_ipv6() {
+            let remote = self.remote_v6();
+            if remote.family == Family::V6 {
+                return (self.local_v6(), remote);
+            }
+        }
+        (self.local_v4(), self.remote_v4())
     }
 
     #[inline(always)]

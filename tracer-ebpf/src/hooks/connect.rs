@@ -22,22 +22,16 @@ use crate::{
     maps::{CALLS, Call, CallKey, REPORTED},
 };
 
-/// The port search failed. `v6`: it searched in the IPv6 table.
+/// The port search failed.
 #[inline(always)]
-fn search_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, v6: bool) {
+fn search_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock) {
     if sk.protocol() != IPPROTO_TCP {
         return;
     }
-    let ends = if v6 {
-        Ends {
-            local: sk.local_v6(),
-            remote: Some(sk.remote_v6()),
-        }
-    } else {
-        Ends {
-            local: sk.local_v4(),
-            remote: Some(sk.remote_v4()),
-        }
+    let (local, remote) = sk.ends();
+    let ends = Ends {
+        local,
+        remote: Some(remote),
     };
     search_failed_with(ctx, hook, sk, sk.port(), ends);
 }
@@ -148,7 +142,7 @@ const FAILED: i32 = -EADDRNOTAVAIL;
 #[fexit]
 pub fn fexit_inet_hash_connect(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) == FAILED {
-        search_failed(&ctx, Hook::FexitInetHashConnect, Sock(ctx.arg(1)), false);
+        search_failed(&ctx, Hook::FexitInetHashConnect, Sock(ctx.arg(1)));
     }
     0
 }
@@ -157,7 +151,7 @@ pub fn fexit_inet_hash_connect(ctx: FExitContext) -> i32 {
 #[fexit]
 pub fn fexit_inet6_hash_connect(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) == FAILED {
-        search_failed(&ctx, Hook::FexitInet6HashConnect, Sock(ctx.arg(1)), true);
+        search_failed(&ctx, Hook::FexitInet6HashConnect, Sock(ctx.arg(1)));
     }
     0
 }
@@ -228,21 +222,15 @@ macro_rules! probe_pair {
 }
 pub(crate) use probe_pair;
 
+// The inner function of both families: on 5.10 a kretprobe on
+// `inet_hash_connect` itself is refused (EINVAL).
 probe_pair!(
     kprobe_inet_hash_connect,
     kretprobe_inet_hash_connect,
     Hook::KretInetHashConnect,
     [1, 1],
     |ret| ret == FAILED,
-    |ctx, call| search_failed(&ctx, Hook::KretInetHashConnect, Sock(call.arg0), false)
-);
-probe_pair!(
-    kprobe_inet6_hash_connect,
-    kretprobe_inet6_hash_connect,
-    Hook::KretInet6HashConnect,
-    [1, 1],
-    |ret| ret == FAILED,
-    |ctx, call| search_failed(&ctx, Hook::KretInet6HashConnect, Sock(call.arg0), true)
+    |ctx, call| search_failed(&ctx, Hook::KretInetHashConnect, Sock(call.arg0))
 );
 probe_pair!(
     kprobe_tcp_v6_connect,

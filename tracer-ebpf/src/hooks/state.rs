@@ -75,19 +75,11 @@ fn closed(ctx: &RawTracePointContext, sk: Sock) {
     if sk.hash() != before.hash {
         return;
     }
+    let (local, remote) = sk.ends();
     let mut ends = Ends {
-        local: sk.local(),
-        remote: None,
+        local,
+        remote: Some(remote),
     };
-    if sk.is_ipv6() {
-        let remote = sk.remote_v6();
-        if remote.family == tracer_common::Family::V4 {
-            ends.local = sk.local_v4();
-        }
-        ends.remote = Some(remote);
-    } else {
-        ends.remote = Some(sk.remote_v4());
-    }
     // The port is given back before the tracepoint runs (tcp_set_state).
     ends.local.port = before.port as u16;
     search_failed_with(ctx, Hook::RawTpSetState, sk, before.port as u16, ends);

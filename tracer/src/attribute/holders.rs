@@ -8,46 +8,41 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::process::{Processes, Start, start_ticks};
+use super::{
+    pace::Pace,
+    process::{Processes, Start, start_ticks},
+};
 use crate::model::Process;
-
-/// How old an answer may be. Reading every /proc/PID/fd costs milliseconds, so
-/// a flood of drops must not ask for each.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// A process that held the socket, by pid and start time in ticks.
 type Id = (u32, u64);
 
-#[derive(Default)]
 struct Known {
-    holders: Vec<Id>,
-    /// Names of the holders when they were seen, for when they are gone.
-    names: Vec<Process>,
-    read: Option<Instant>,
+    /// The holders when they were last seen, also for when they are gone.
+    holders: Vec<Process>,
+    /// When a drop last made somebody ask.
+    asked: Instant,
 }
 
+/// A listener that nobody holds or asks for any more is forgotten after this.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+
 /// Remembers who holds which listener.
-#[derive(Default)]
 pub(crate) struct Holders {
     known: HashMap<u64, Known>,
+    pace: Pace,
 }
 
 impl Holders {
     /// Notes the holders of every listening TCP socket on the machine.
-    pub(crate) fn remember_listeners(&mut self) {
+    pub(crate) fn new(processes: &mut Processes) -> Self {
+        let mut holders = Self {
+            known: HashMap::new(),
+            pace: Pace::new(),
+        };
         let inodes = listening_inodes();
-        let mut processes = Processes::new();
-        for (inode, holders) in scan(|inode| inodes.contains(&inode)) {
-            let names = look_up_all(&holders, &mut processes);
-            self.known.insert(
-                inode,
-                Known {
-                    holders,
-                    names,
-                    read: None,
-                },
-            );
-        }
+        holders.scan(|inode| inodes.contains(&inode), processes);
+        holders
     }
 
     /// The processes that hold the socket with this inode, by pid, pid 1 last;
@@ -56,19 +51,43 @@ impl Holders {
         if inode == 0 {
             return Vec::new();
         }
-        let known = self.known.entry(inode).or_default();
-        if known.read.is_none_or(|read| read.elapsed() > FRESH) {
-            let found = scan(|candidate| candidate == inode)
-                .remove(&inode)
-                .unwrap_or_default();
-            let names = look_up_all(&found, processes);
-            if !names.is_empty() {
-                known.holders = found;
-                known.names = names;
-            }
-            known.read = Some(Instant::now());
+        let is_new = !self.known.contains_key(&inode);
+        let now = Instant::now();
+        let entry = self.known.entry(inode).or_insert(Known {
+            holders: Vec::new(),
+            asked: now,
+        });
+        entry.asked = now;
+        if is_new || self.pace.is_due() {
+            let wanted: HashSet<u64> = self.known.keys().copied().collect();
+            self.scan(|candidate| wanted.contains(&candidate), processes);
         }
-        known.names.clone()
+        self.known
+            .get(&inode)
+            .map(|known| known.holders.clone())
+            .unwrap_or_default()
+    }
+
+    /// Looks for the holders of every socket that `wanted` names.
+    fn scan(&mut self, wanted: impl Fn(u64) -> bool, processes: &mut Processes) {
+        let found = self.pace.measure(|| scan(wanted));
+        let now = Instant::now();
+        self.known.retain(|inode, known| {
+            found.contains_key(inode) || now.duration_since(known.asked) < FORGOTTEN
+        });
+        for (inode, ids) in found {
+            let holders = look_up_all(&ids, processes);
+            if holders.is_empty() {
+                continue;
+            }
+            let known = self.known.entry(inode);
+            known
+                .or_insert(Known {
+                    holders: Vec::new(),
+                    asked: now,
+                })
+                .holders = holders;
+        }
     }
 }
 
@@ -206,15 +225,16 @@ mod tests {
         let link = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd()))?;
         let inode = socket_inode(link.as_os_str().as_bytes()).unwrap_or(0);
         assert!(listening_inodes().contains(&inode));
-        let mut holders = Holders::default();
-        let found = holders.of(inode, &mut Processes::new());
+        let mut processes = Processes::new();
+        let mut holders = Holders::new(&mut processes);
+        let found = holders.of(inode, &mut processes);
         assert_eq!(
             found.iter().map(|p| p.pid).collect::<Vec<_>>(),
             [std::process::id()]
         );
         drop(listener);
         // What was seen outlives the socket.
-        assert_eq!(holders.of(inode, &mut Processes::new()).len(), 1);
+        assert_eq!(holders.of(inode, &mut processes).len(), 1);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod holders;
 pub(crate) mod namespaces;
+mod pace;
 pub(crate) mod process;
 
 use tracer_common::{Kind, Task, flag};
@@ -27,12 +28,9 @@ impl Attributor {
     /// Remembers who holds which listener right now, so that a process that
     /// goes away with its drops can still be named.
     pub(crate) fn new() -> Self {
-        let mut holders = Holders::default();
-        holders.remember_listeners();
-        Self {
-            processes: Processes::new(),
-            holders,
-        }
+        let mut processes = Processes::new();
+        let holders = Holders::new(&mut processes);
+        Self { processes, holders }
     }
 
     /// Names the processes of an event.

@@ -1,7 +1,7 @@
 //! The kernel's own listen-queue counters of every network namespace.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     os::{
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::holders::pids;
+use super::{holders::pids, pace::Pace};
 
 /// Counters of `TcpExt` in /proc/net/netstat, since the namespace was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,9 @@ struct Namespace {
 /// Follows the namespaces that processes are in.
 pub(crate) struct Namespaces {
     known: BTreeMap<u32, Namespace>,
+    pace: Pace,
+    /// Namespaces that were asked for in vain since the last look.
+    sought: BTreeSet<u32>,
 }
 
 impl Namespaces {
@@ -53,8 +56,10 @@ impl Namespaces {
     pub(crate) fn new() -> Self {
         let mut namespaces = Self {
             known: BTreeMap::new(),
+            pace: Pace::new(),
+            sought: BTreeSet::new(),
         };
-        let mut existing = inhabited();
+        let mut existing = namespaces.pace.measure(inhabited);
         for (inum, path) in named() {
             existing.entry(inum).or_insert_with(|| open_inside(&path));
         }
@@ -74,10 +79,26 @@ impl Namespaces {
         namespaces
     }
 
-    /// Looks for new namespaces, reads all, and lets go of those that
-    /// nothing else keeps: an open file would keep them, and their devices, alive.
+    /// An event came from this namespace: if it is new, it is looked for while
+    /// its processes are still there.
+    pub(crate) fn notice(&mut self, inum: u32) {
+        if !self.known.contains_key(&inum) && self.sought.insert(inum) {
+            self.refresh();
+        }
+    }
+
+    /// [`Namespaces::refresh`], if that is due.
+    pub(crate) fn refresh_when_due(&mut self) {
+        if self.pace.is_due() {
+            self.sought.clear();
+            self.refresh();
+        }
+    }
+
+    /// Looks for new namespaces, reads all, and lets go of those that nothing
+    /// else keeps: an open file would keep them, and their devices, alive.
     pub(crate) fn refresh(&mut self) {
-        let mut inhabited = inhabited();
+        let mut inhabited = self.pace.measure(inhabited);
         let named = named();
         for (inum, path) in &named {
             if !inhabited.contains_key(inum) && !self.known.contains_key(inum) {
@@ -127,11 +148,6 @@ impl Namespaces {
                 (*inum, (delta, namespace.netstat.is_some()))
             })
             .collect()
-    }
-
-    /// Whether this namespace has been seen.
-    pub(crate) fn knows(&self, inum: u32) -> bool {
-        self.known.contains_key(&inum)
     }
 }
 
@@ -241,7 +257,7 @@ mod tests {
     fn this_namespace_is_found_and_readable() {
         let mut namespaces = Namespaces::new();
         let own = namespace_of(std::process::id()).unwrap_or(0);
-        assert!(namespaces.knows(own));
+        assert!(namespaces.deltas().contains_key(&own));
         namespaces.refresh();
         assert!(namespaces.deltas().get(&own).is_some_and(|(_, live)| *live));
     }

@@ -12,6 +12,7 @@ use super::btf::KernelTypes;
 pub(crate) const FUNCTIONS: &[&str] = &[
     "__inet6_bind",
     "__inet_bind",
+    "__inet_hash_connect",
     "__sys_connect_file",
     "bpf_get_current_task_btf",
     "bpf_task_pt_regs",

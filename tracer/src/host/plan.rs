@@ -343,12 +343,10 @@ impl Planner<'_> {
             )
             .offer(
                 Tier::Kprobe,
-                &FUNCTIONS,
+                &[("__inet_hash_connect", ANY)],
                 &[
-                    kprobe("kprobe_inet_hash_connect", "inet_hash_connect"),
-                    kretprobe("kretprobe_inet_hash_connect", "inet_hash_connect"),
-                    kprobe("kprobe_inet6_hash_connect", "inet6_hash_connect"),
-                    kretprobe("kretprobe_inet6_hash_connect", "inet6_hash_connect"),
+                    kprobe("kprobe_inet_hash_connect", "__inet_hash_connect"),
+                    kretprobe("kretprobe_inet_hash_connect", "__inet_hash_connect"),
                 ],
                 Exactness::Exact,
                 None,

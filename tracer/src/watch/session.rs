@@ -103,9 +103,7 @@ impl Session {
             self.malformed += 1;
             return Ok(());
         };
-        if !self.namespaces.knows(event.raw.netns) {
-            self.namespaces.refresh();
-        }
+        self.namespaces.notice(event.raw.netns);
         let failure = self.attributor.attribute(&event);
         if failure.concerns(&self.pids) {
             self.output.failure(&failure)?;
@@ -121,7 +119,7 @@ impl Session {
 
     /// Once a second: new namespaces, losses, diagnostics.
     pub(super) fn housekeeping(&mut self) -> Result<()> {
-        self.namespaces.refresh();
+        self.namespaces.refresh_when_due();
         if let Some(log) = &mut self.log {
             log.flush();
         }

@@ -11,7 +11,11 @@ use tracer_common::Config;
 /// Facts of a kernel that has everything, with the argument counts of most.
 fn facts() -> Facts {
     let arguments = |name| match name {
-        "__inet_bind" | "__inet6_bind" | "__sys_connect_file" | "tcp_conn_request" => 4,
+        "__inet_bind"
+        | "__inet6_bind"
+        | "__inet_hash_connect"
+        | "__sys_connect_file"
+        | "tcp_conn_request" => 4,
         "inet_hash_connect" | "inet6_hash_connect" | "inet_csk_accept" => 2,
         "tcp_v6_connect" | "tcp_openreq_init_rwin" => 3,
         "tcp_v4_syn_recv_sock" | "tcp_v6_syn_recv_sock" => 6,
@@ -106,7 +110,7 @@ fn what_each_missing_fact_costs() {
                 f.functions.remove("inet6_hash_connect");
             },
             Purpose::Connect,
-            &[Portable],
+            &[Kprobe, Portable],
         ),
         (
             "another prototype",
@@ -114,7 +118,7 @@ fn what_each_missing_fact_costs() {
                 f.functions.insert("inet_hash_connect", 3);
             },
             Purpose::Connect,
-            &[Portable],
+            &[Kprobe, Portable],
         ),
         (
             "the final-ACK functions with a seventh argument",
