@@ -286,3 +286,144 @@ fn beside(pair: Pair) -> String {
         _ => format!("unknown, tracer {}", pair.tracer),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tracer_common::{Family, Hook};
+
+    use super::*;
+    use crate::model::Role;
+
+    fn plain() -> Style {
+        Style {
+            colour: false,
+            header: false,
+            zone: TimeZone::UTC,
+        }
+    }
+
+    fn process(pid: u32, comm: &[u8]) -> Process {
+        Process {
+            pid,
+            comm: comm.to_vec(),
+            ..Process::default()
+        }
+    }
+
+    fn connect_failed() -> Failure {
+        Failure {
+            time: Timestamp::UNIX_EPOCH,
+            kind: Kind::ConnectFailed,
+            cause: Cause::PortsExhausted,
+            hook: Hook::FexitInetHashConnect,
+            errno: Some(99),
+            process: Some((process(42, b"checkout"), Role::Caller)),
+            holders: Vec::new(),
+            netns: 1,
+            family: Family::V4,
+            protocol: 6,
+            local: Some(SocketAddr::from(([10, 0, 0, 1], 0))),
+            remote: Some(SocketAddr::from(([10, 0, 0, 2], 5432))),
+            inode: Some(7),
+            accept_queue: None,
+            request_queue: None,
+            syncookie: false,
+        }
+    }
+
+    fn syn_dropped() -> Failure {
+        Failure {
+            kind: Kind::SynDropped,
+            cause: Cause::AcceptQueueFull,
+            errno: None,
+            process: Some((process(7, b"api"), Role::Acceptor)),
+            holders: vec![process(7, b"api"), process(8, b"api"), process(9, b"api")],
+            local: Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 443))),
+            remote: Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 50000))),
+            accept_queue: Some(Queue { len: 129, max: 128 }),
+            request_queue: Some(Queue { len: 3, max: 128 }),
+            ..connect_failed()
+        }
+    }
+
+    #[test]
+    fn a_call_points_to_its_destination() {
+        assert_eq!(
+            plain().failure(&connect_failed()),
+            "00:00:00.000  checkout[42]            connect failed  ports exhausted       10.0.0.1:0 → 10.0.0.2:5432"
+        );
+    }
+
+    #[test]
+    fn a_drop_shows_holders_and_queue() {
+        assert_eq!(
+            plain().failure(&syn_dropped()),
+            "00:00:00.000  api[7] +2               SYN dropped     accept queue full     [::1]:443 ← [::1]:50000                  129/128"
+        );
+        let requests = Failure {
+            cause: Cause::RequestQueueFull,
+            ..syn_dropped()
+        };
+        assert!(plain().failure(&requests).ends_with("requests 3/128"));
+    }
+
+    #[test]
+    fn who_it_is_when_nobody_is_known() {
+        let unknown = Failure {
+            process: None,
+            ..connect_failed()
+        };
+        assert!(plain().failure(&unknown).contains("(unknown)"));
+        let kernel = (Process::kernel(b"kworker/0:1"), Role::Caller);
+        let kernel = Failure {
+            process: Some(kernel),
+            ..connect_failed()
+        };
+        assert!(plain().failure(&kernel).contains("[kworker/0:1] (kernel)"));
+    }
+
+    #[test]
+    fn a_hostile_name_cannot_reach_the_terminal() {
+        let hostile = process(1, b"\x1b]0;x\x07\xff");
+        let failure = Failure {
+            process: Some((hostile, Role::Caller)),
+            ..connect_failed()
+        };
+        let line = plain().failure(&failure);
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        let coloured = Style {
+            colour: true,
+            ..plain()
+        }
+        .failure(&failure);
+        assert!(
+            !coloured.replace("\x1b[", "").chars().any(char::is_control),
+            "{coloured:?}"
+        );
+    }
+
+    #[test]
+    fn colour_is_only_paint() {
+        let coloured = Style {
+            colour: true,
+            ..plain()
+        }
+        .failure(&syn_dropped());
+        let mut stripped = coloured;
+        for code in [BOLD, RED, YELLOW, DIM, RESET] {
+            stripped = stripped.replace(code, "");
+        }
+        assert_eq!(stripped, plain().failure(&syn_dropped()));
+    }
+
+    #[test]
+    fn differences_are_shown() {
+        let pair = |tracer, kernel| beside(Pair { tracer, kernel });
+        assert_eq!(pair(5, Some(5)), "5 = 5");
+        assert_eq!(pair(5, Some(7)), "7, tracer 5, difference +2");
+        assert_eq!(pair(5, Some(4)), "4, tracer 5, difference -1");
+        assert_eq!(pair(5, None), "unknown, tracer 5");
+    }
+}
