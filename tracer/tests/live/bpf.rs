@@ -58,6 +58,17 @@ fn instruction(code: u8, destination: u8, immediate: i32) -> [u8; 8] {
     bytes
 }
 
+/// Before 5.11 programs count against the limit on locked memory, together with those
+/// of tracer. (Where the limit cannot be lifted, kernels are newer.)
+fn lift_memory_limit() {
+    let none = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the structure is live.
+    let _ = sys::check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const none) });
+}
+
 /// A cgroup/connect4 program that refuses every connect with `errno`.
 pub(crate) fn load_refusal(errno: i32) -> io::Result<OwnedFd> {
     const MOVE: u8 = 0xb7;
@@ -70,6 +81,7 @@ pub(crate) fn load_refusal(errno: i32) -> io::Result<OwnedFd> {
         instruction(EXIT, 0, 0),
     ]
     .concat();
+    lift_memory_limit();
     let count = u32::try_from(code.len() / 8).map_err(io::Error::other)?;
     let fd = Attr::new()
         .u32(0, TYPE_CGROUP_SOCK_ADDR)

@@ -66,3 +66,31 @@ impl Counters {
         }
     }
 }
+
+/// How many connections wait in the accept queues of this port, as /proc/net/tcp says:
+/// for a listener the column of unread bytes is the length of its queue.
+pub(crate) fn queued(space: &Namespace, port: u16) -> Result<u64> {
+    space.run(|| {
+        for file in ["tcp", "tcp6"] {
+            let text = std::fs::read_to_string(format!("/proc/thread-self/net/{file}"))?;
+            let queues = text.lines().skip(1).filter_map(|line| queue_of(line, port));
+            // Reading such a file walks the kernel's whole table: not without need.
+            match queues.sum() {
+                0 => {}
+                sum => return Ok(sum),
+            }
+        }
+        Ok(0)
+    })
+}
+
+fn queue_of(line: &str, port: u16) -> Option<u64> {
+    const LISTEN: &str = "0A";
+    let mut columns = line.split_whitespace().skip(1);
+    let (_, own) = columns.next()?.rsplit_once(':')?;
+    if columns.nth(1)? != LISTEN || u16::from_str_radix(own, 16).ok()? != port {
+        return None;
+    }
+    let (_, unread) = columns.next()?.split_once(':')?;
+    u64::from_str_radix(unread, 16).ok()
+}

@@ -3,7 +3,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
 
 use crate::say;
 
@@ -15,6 +17,16 @@ pub(crate) fn in_guest() -> bool {
 /// For a reply of a child, a counter that must move.
 pub(crate) fn event() -> Duration {
     Duration::from_secs(if in_guest() { 60 } else { 12 })
+}
+
+/// Waits until `reached`; fails when it never is.
+pub(crate) fn until(what: &str, reached: impl Fn() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + event();
+    while !reached()? {
+        ensure!(Instant::now() < end, "never seen: {what}");
+        std::thread::yield_now();
+    }
+    Ok(())
 }
 
 /// How often tracer was waited for in vain.

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::{netlink, sys};
+use crate::{limits, netlink, sys};
 
 /// A network namespace of our own. Its inode number stays unique while this lives.
 #[derive(Debug)]
@@ -57,7 +57,9 @@ impl Namespace {
     pub(crate) fn address(&self, device: &str, ip: IpAddr, prefix: u8) -> Result<()> {
         self.run(|| {
             add_address(device, ip, prefix).with_context(|| format!("{ip} on {device}"))?;
-            set_up(device)
+            set_up(device)?;
+            // The kernel takes an IPv6 address into use a moment later.
+            limits::until("an address in use", || Ok(ip.is_ipv4() || in_use(device)?))
         })
     }
 
@@ -100,6 +102,20 @@ pub(crate) fn index_of(device: &str) -> io::Result<u32> {
         0 => Err(io::Error::last_os_error()),
         index => Ok(index),
     }
+}
+
+/// True when no IPv6 address of `device` is tentative any more.
+fn in_use(device: &str) -> Result<bool> {
+    const TENTATIVE: u32 = 0x40;
+    let text = std::fs::read_to_string("/proc/thread-self/net/if_inet6")?;
+    let mut flags = text.lines().filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        match columns[..] {
+            [_, _, _, _, flags, name] if name == device => u32::from_str_radix(flags, 16).ok(),
+            _ => None,
+        }
+    });
+    Ok(flags.all(|flags| flags & TENTATIVE == 0))
 }
 
 fn add_address(device: &str, ip: IpAddr, prefix: u8) -> Result<()> {

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use anyhow::{Result, ensure};
 
 use crate::case::{Case, Scenario, Skip, scenario};
-use crate::counters::Counters;
+use crate::counters::{Counters, queued};
 use crate::expect::Expected;
+use crate::limits;
 use crate::netns::Namespace;
 use crate::packet::Segment;
 use crate::role::Role;
@@ -39,6 +40,33 @@ pub(crate) const CLIENTS: usize = 8;
 /// How many of them find no room.
 pub(crate) const TOO_MANY: usize = 5;
 
+/// Non-blocking connects, each of which is in the queue or dropped before the next one
+/// comes: under load the kernel puts segments off, and SYNs that pile up would all be
+/// answered before the first handshake ends.
+pub(crate) fn one_by_one(
+    space: &Namespace,
+    client: &Role,
+    kind: &str,
+    count: usize,
+    addr: &str,
+) -> Result<Vec<String>> {
+    let port = addr.parse::<SocketAddr>()?.port();
+    let settled =
+        || Ok::<_, anyhow::Error>(queued(space, port)? + Counters::read(space)?.listen_overflows);
+    let before = settled()?;
+    let mut begun = Vec::new();
+    for nth in 1..=count {
+        let connects = client.connects(kind, 1, addr)?;
+        ensure!(connects.failed.is_empty(), "a connect failed: {connects:?}");
+        begun.extend(connects.begun);
+        limits::until(
+            "the SYN's arrival",
+            || Ok(settled()? >= before + nth as u64),
+        )?;
+    }
+    Ok(begun)
+}
+
 /// Eight clients for a listener with backlog 2: the addresses of those whose SYN is
 /// dropped. (A queue with a backlog of n holds n + 1.)
 pub(crate) fn overrun(
@@ -47,17 +75,13 @@ pub(crate) fn overrun(
     kind: &str,
     addr: &str,
 ) -> Result<Vec<String>> {
-    let connects = client.connects(kind, CLIENTS, addr)?;
-    ensure!(connects.failed.is_empty(), "a connect failed: {connects:?}");
-    Counters::await_in(space, "five overflows", |now| {
-        now.listen_overflows >= TOO_MANY as u64
-    })?;
-    Ok(connects
-        .begun
-        .iter()
-        .skip(CLIENTS - TOO_MANY)
-        .cloned()
-        .collect())
+    let begun = one_by_one(space, client, kind, CLIENTS, addr)?;
+    let now = Counters::read(space)?;
+    ensure!(
+        now.listen_overflows >= TOO_MANY as u64,
+        "expected five overflows: {now:?}"
+    );
+    Ok(begun.into_iter().skip(CLIENTS - TOO_MANY).collect())
 }
 
 /// What that must look like.
@@ -135,22 +159,7 @@ fn other_netns(case: &mut Case) -> Result<()> {
     let server = case.role(&space, "stuck-server")?;
     server.ok(&format!("listener tcp4 {addr} 2"))?;
     let client = case.role(&far, "far-client")?;
-    // One by one: over veth a connect ends before its handshake does, and the queue
-    // must be full before the others come.
-    let mut dropped = Vec::new();
-    for nth in 0..CLIENTS {
-        let fd = client.ok("socket tcp4")?;
-        if nth < CLIENTS - TOO_MANY {
-            client.ok(&format!("connect {fd} {addr}"))?;
-        } else {
-            client.ok(&format!("nonblock {fd}"))?;
-            client.fails(&format!("connect {fd} {addr}"), libc::EINPROGRESS)?;
-            dropped.push(client.ask(&format!("name {fd}"))?);
-        }
-    }
-    Counters::await_in(&space, "five overflows", |now| {
-        now.listen_overflows >= TOO_MANY as u64
-    })?;
+    let dropped = overrun(&space, &client, "tcp4", addr)?;
     case.expect(queue_full(&space, &server, &dropped).local(&[addr]))
 }
 
@@ -266,10 +275,8 @@ fn flood(case: &mut Case) -> Result<()> {
     let wire = Wire::new(case, IpAddr::from(V4), 1, 2)?;
     case.watch(&wire.space)?;
     let client = case.role(&wire.space, "innocent")?;
-    for _ in 0..CLIENTS - TOO_MANY {
-        let fd = client.ok("socket tcp4")?;
-        client.ok(&format!("connect {fd} {}", wire.addr))?;
-    }
+    let addr = wire.addr.to_string();
+    one_by_one(&wire.space, &client, "tcp4", CLIENTS - TOO_MANY, &addr)?;
     for nth in 0..SYNS {
         let mut peer = wire.peer(0)?;
         peer.set_port(20_000 + nth);
@@ -286,7 +293,7 @@ fn flood(case: &mut Case) -> Result<()> {
         Expected::drop(wire.space.inum, "syn_dropped", "accept_queue_full")
             .at_least(1)
             .by(&wire.server)
-            .local(&[&wire.addr.to_string()])
+            .local(&[&addr])
             .accept_queue(3, 2),
     )
 }

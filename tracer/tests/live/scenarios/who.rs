@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::queue::{self, CLIENTS, TOO_MANY};
+use super::queue::{self, TOO_MANY};
 use crate::case::{self, Case, Scenario, scenario};
 use crate::counters::Counters;
 use crate::expect::Expected;
@@ -51,8 +51,7 @@ fn one_stuck(case: &mut Case) -> Result<()> {
         others.push((role, fd));
     }
     let client = case.role(&space, "innocent")?;
-    let connects = client.connects("tcp4", MANY, ADDR)?;
-    ensure!(connects.failed.is_empty(), "a connect failed: {connects:?}");
+    let begun = queue::one_by_one(&space, &client, "tcp4", MANY, ADDR)?;
     for (role, fd) in &others {
         role.ok(&format!("accept {fd}"))?;
     }
@@ -62,7 +61,7 @@ fn one_stuck(case: &mut Case) -> Result<()> {
             .at_least(usize::try_from(now.listen_overflows)?)
             .by(&stuck)
             .local(&[ADDR])
-            .remote(&connects.begun)
+            .remote(&begun)
             .accept_queue(3, 2),
     )
 }
@@ -154,17 +153,11 @@ fn overflow_and_end(case: &mut Case, pid_used_again: bool) -> Result<()> {
     let server = case.role(&space, "short-lived")?;
     server.ok(&format!("listener tcp4 {ADDR} 2"))?;
     let client = case.role(&space, "innocent")?;
-    let connects = client.connects("tcp4", CLIENTS, ADDR)?;
+    let dropped = queue::overrun(&space, &client, "tcp4", ADDR)?;
     server.kill();
     if pid_used_again {
         case.impostor(&space, &server)?;
     }
-    let now = Counters::read(&space)?;
-    ensure!(
-        now.listen_overflows == TOO_MANY as u64,
-        "expected five overflows: {now:?}"
-    );
-    let dropped: Vec<_> = connects.begun.iter().skip(CLIENTS - TOO_MANY).collect();
     case.expect(
         Expected::drop(space.inum, "syn_dropped", "accept_queue_full")
             .at_least(TOO_MANY)
@@ -193,8 +186,7 @@ fn two_tracers(case: &mut Case) -> Result<()> {
     ensure!(connects.failed == [libc::EADDRNOTAVAIL], "{connects:?}");
     // Another destination: the same four ports serve again, one SYN is dropped.
     server.ok(&format!("listener tcp4 {ADDR} 2"))?;
-    let connects = client.connects("tcp4", 4, ADDR)?;
-    Counters::await_in(&space, "an overflow", |now| now.listen_overflows > 0)?;
+    let begun = queue::one_by_one(&space, &client, "tcp4", 4, ADDR)?;
     case.expect(
         Expected::connect(space.inum, "ports_exhausted")
             .by(&client)
@@ -202,7 +194,7 @@ fn two_tracers(case: &mut Case) -> Result<()> {
             .remote(&["127.0.0.1:8081"]),
     )?;
     case.expect(
-        queue::queue_full(&space, &server, &connects.begun[3..])
+        queue::queue_full(&space, &server, &begun[3..])
             .at_least(1)
             .local(&[ADDR]),
     )?;
