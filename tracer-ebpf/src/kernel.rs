@@ -399,6 +399,13 @@ pub fn syscall_args() -> Option<(u64, u64)> {
     ))
 }
 
+/// When the running process started; see [`Task::start_ns`].
+#[inline(always)]
+pub fn current_start() -> u64 {
+    let leader: u64 = read(current(), config!(task_leader));
+    read(leader, config!(task_start))
+}
+
 /// The running process. Only for hooks in the context of a syscall.
 #[inline(always)]
 pub fn current_task() -> Task {

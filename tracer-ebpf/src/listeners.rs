@@ -4,7 +4,7 @@
 use tracer_common::{Event, Task};
 
 use crate::{
-    kernel::{Sock, current_task},
+    kernel::{Sock, current_start, current_task},
     maps::{LISTENERS, Listener},
 };
 
@@ -39,7 +39,7 @@ pub fn accepting(sk: Sock) {
     if let Some(known) = known {
         // SAFETY: a map value stays readable while this program runs.
         let known = unsafe { &*known };
-        if known.acceptor.tgid == tgid {
+        if known.acceptor.tgid == tgid && known.acceptor.start_ns == current_start() {
             return;
         }
         opener = known.opener;

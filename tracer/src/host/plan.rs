@@ -540,6 +540,8 @@ impl Planner<'_> {
             .group
     }
 
+    /// Attached in this order: a verdict at the return needs the entry, and an
+    /// entry without the mark would make a drop of what was accepted.
     fn syn_drop(&self) -> Group {
         const FUNCTIONS: [(&str, usize); 2] =
             [("tcp_conn_request", 4), ("tcp_openreq_init_rwin", 3)];
@@ -550,8 +552,8 @@ impl Planner<'_> {
                 &FUNCTIONS,
                 &[
                     fentry("fentry_openreq_init", "tcp_openreq_init_rwin"),
-                    fexit("fexit_conn_request", "tcp_conn_request"),
                     fentry("fentry_conn_request", "tcp_conn_request"),
+                    fexit("fexit_conn_request", "tcp_conn_request"),
                 ],
                 Exactness::Exact,
                 None,
@@ -561,8 +563,8 @@ impl Planner<'_> {
                 &FUNCTIONS,
                 &[
                     kprobe("kprobe_openreq_init", "tcp_openreq_init_rwin"),
-                    kretprobe("kretprobe_conn_request", "tcp_conn_request"),
                     kprobe("kprobe_conn_request", "tcp_conn_request"),
+                    kretprobe("kretprobe_conn_request", "tcp_conn_request"),
                 ],
                 Exactness::Exact,
                 None,
