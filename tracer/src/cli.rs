@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, num::NonZeroU64, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use crate::host::plan::Choice;
 
@@ -68,6 +68,37 @@ pub(crate) struct Watch {
     pub(crate) command: Vec<OsString>,
 }
 
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Help or version was asked for; this is it.
+    Answered(String),
+    /// One line on what is wrong.
+    Wrong(String),
+}
+
+/// Parses the command line.
+///
+/// # Errors
+/// See [`Ended`].
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Ended> {
+    Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Ended::Answered(error.render().to_string())
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Ended::Wrong("a subcommand is missing".into())
+        }
+        _ => Ended::Wrong(first_line(&error.render().to_string())),
+    })
+}
+
+/// clap explains in paragraphs; the first line says what is wrong.
+fn first_line(explanation: &str) -> String {
+    let line = explanation.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
 /// Parses `10`, `10s`, `500ms`, `2m`, `1h`: at least a millisecond, at most ten
 /// years.
 fn duration(text: &str) -> Result<Duration, String> {
@@ -98,6 +129,44 @@ mod tests {
     fn the_definition_is_sound() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    fn wrong(line: &str) -> Option<String> {
+        match parse(line.split(' ').map(OsString::from)) {
+            Err(Ended::Wrong(why)) => Some(why),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        for line in [
+            "tracer",
+            "tracer watch --nonsense",
+            "tracer watch --duration 3x",
+            "tracer watch --count 0",
+            "tracer watch --count -1",
+            "tracer watch --pid x",
+            "tracer watch --hooks kprobes",
+            "tracer watch --duration",
+            "tracer watch stray",
+            "tracer wach",
+        ] {
+            let why = wrong(line);
+            assert!(
+                why.as_ref()
+                    .is_some_and(|why| !why.is_empty() && !why.contains('\n')),
+                "{line}: {why:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_answers() {
+        for line in ["tracer --help", "tracer watch --help", "tracer --version"] {
+            let ended = parse(line.split(' ').map(OsString::from));
+            assert!(matches!(ended, Err(Ended::Answered(_))), "{line}");
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ Exit codes:
   with -- COMMAND: its own exit code, 128 + the signal that ended it,
   126 if it cannot be run, 127 if it cannot be found";
 
+/// The command line is wrong.
+pub(crate) const USAGE: u8 = 2;
+
 /// Why tracer cannot go on.
 #[derive(Debug)]
 pub(crate) enum Failed {

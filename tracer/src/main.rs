@@ -21,10 +21,15 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(cli::Ended::Answered(text)) => return output::answer(&text),
+        Err(cli::Ended::Wrong(why)) => {
+            output::say(&format!("tracer: {why}; see tracer watch --help"));
+            return ExitCode::from(exit::USAGE);
+        }
+    };
     let cli::Verb::Watch(arguments) = &cli.verb;
     match watch::run(arguments) {
         Ok(code) => ExitCode::from(code),

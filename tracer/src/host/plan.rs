@@ -300,10 +300,11 @@ const fn syscall(program: &'static str, name: &'static str) -> Attachment {
     at(program, Target::Tracepoint("syscalls", name))
 }
 
-const NO_SYSCALL: &str = "from here, calls by io_uring and by 32-bit programs are not seen";
-const NO_SYSCALL_CONNECT: &str = "from here, calls by io_uring and by 32-bit programs are not seen, and an IPv6 connect refused by policy looks like one without a source address";
-const PREDICTED_SYN: &str = "drops are predicted from the queues just before the kernel tests them: near-exact; allocation, routing and security drops are not seen";
-const PREDICTED_ACK: &str = "drops are predicted from the queue just before the kernel tests it: near-exact; a stray ACK can be taken for a syncookie's";
+const NO_SYSCALL: &str = "calls by io_uring and by 32-bit programs are not seen";
+const NO_SYSCALL_CONNECT: &str = "calls by io_uring and by 32-bit programs are not seen, and an IPv6 connect refused by policy looks like one without a source address";
+const PREDICTED_SYN: &str = "predicted just before the kernel decides (near-exact); allocation, routing and security drops are not seen";
+const PREDICTED_ACK: &str =
+    "predicted just before the kernel decides (near-exact); a stray ACK can pass for a syncookie's";
 
 impl Planner<'_> {
     fn group(&self, purposes: &[Purpose]) -> Builder<'_> {

@@ -5,7 +5,10 @@ mod json;
 mod sanitize;
 mod text;
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
 
 use jiff::Timestamp;
 
@@ -110,6 +113,15 @@ impl Output {
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// Prints what was asked for instead of a run: help or version. A closed
+/// standard output is no failure: nobody reads on.
+pub(crate) fn answer(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Totals, sanitize::printable};
 use crate::{
     host::plan::Tier,
     model::{Failure, Process, Queue},
+    probe::Served,
     reconcile::{Pair, Row},
     startup::Startup,
 };
@@ -186,12 +187,14 @@ pub(super) fn startup(startup: &Startup, verbose: bool) -> String {
     let used: Vec<String> = tiers
         .iter()
         .filter_map(|(tier, label)| {
-            let served = startup.served.iter();
-            let purposes: Vec<_> = served
-                .filter(|served| served.by.as_ref().is_some_and(|by| by.tier == *tier))
-                .map(|served| served.purpose.name())
-                .collect();
-            (!purposes.is_empty()).then(|| format!("{label} for {}", purposes.join(", ")))
+            let is_used = |served: &&Served| served.by.as_ref().is_some_and(|by| by.tier == *tier);
+            let served: Vec<_> = startup.served.iter().filter(is_used).collect();
+            let names: Vec<_> = served.iter().map(|served| served.purpose.name()).collect();
+            match names.len() {
+                0 => None,
+                all if all == startup.served.len() => Some(format!("{label} for everything")),
+                _ => Some(format!("{label} for {}", names.join(", "))),
+            }
         })
         .collect();
     let mut text = format!(
