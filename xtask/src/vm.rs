@@ -8,7 +8,7 @@ use crate::place::Place;
 use crate::{run, say};
 use anyhow::{Context as _, Result};
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -69,7 +69,8 @@ fn one(directory: &Path, kernel: &Kernel, binaries: &Binaries, arguments: &[Stri
     let start = Instant::now();
     say::note(&format!("vm {}: booting {}", kernel.series, kernel.release));
     let console = pack(directory, kernel, binaries).and_then(|initramfs| {
-        let console = boot(kernel, &initramfs, arguments)?;
+        let log = directory.join(format!("{}.console", kernel.series));
+        let console = boot(kernel, &initramfs, arguments, &log)?;
         if console.lines().any(live::has_begun) {
             return Ok(console);
         }
@@ -78,15 +79,10 @@ fn one(directory: &Path, kernel: &Kernel, binaries: &Binaries, arguments: &[Stri
             "vm {}: init said nothing, once more",
             kernel.series
         ));
-        boot(kernel, &initramfs, arguments)
+        boot(kernel, &initramfs, arguments, &log)
     });
     let run = match console {
-        Ok(console) => {
-            let log = directory.join(format!("{}.console", kernel.series));
-            // For whoever looks into a failure; the result does not depend on it.
-            let _ = fs::write(log, &console);
-            Run::read(&kernel.series, &console, live::exit_code(&console))
-        }
+        Ok(console) => Run::read(&kernel.series, &console, live::exit_code(&console)),
         Err(error) => Run {
             kernel: kernel.series.clone(),
             problems: vec![format!("{error:#}")],
@@ -128,8 +124,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| path.display().to_string())
 }
 
-/// Boots a kernel, waits for its end, and returns all that its console showed.
-fn boot(kernel: &Kernel, initramfs: &Path, arguments: &[String]) -> Result<String> {
+/// Boots a kernel, waits for its end, and returns all that its console showed;
+/// `log` shows it meanwhile to whoever wants to watch.
+fn boot(kernel: &Kernel, initramfs: &Path, arguments: &[String], log: &Path) -> Result<String> {
     let mut append = "console=ttyS0 quiet panic=-1".to_owned();
     if !arguments.is_empty() {
         append.push_str(&format!(" live.args={}", arguments.join(",")));
@@ -148,7 +145,7 @@ fn boot(kernel: &Kernel, initramfs: &Path, arguments: &[String]) -> Result<Strin
             .stdout(Stdio::piped())
             .stderr(Stdio::piped()),
     )?;
-    let console = watch(&mut machine, &kernel.series);
+    let console = watch(&mut machine, &kernel.series, fs::File::create(log)?);
     // By its own process id, and only if it did not power off.
     if run::wait_at_most(&mut machine, Duration::ZERO)?.is_none() {
         return Ok(console);
@@ -161,7 +158,7 @@ fn boot(kernel: &Kernel, initramfs: &Path, arguments: &[String]) -> Result<Strin
 }
 
 /// Collects the console until the machine is off or out of time.
-fn watch(machine: &mut Child, series: &str) -> String {
+fn watch(machine: &mut Child, series: &str, mut log: fs::File) -> String {
     let Some(stdout) = machine.stdout.take() else {
         return String::new();
     };
@@ -196,6 +193,8 @@ fn watch(machine: &mut Child, series: &str) -> String {
                 if line.contains("live-exit ") {
                     deadline = Instant::now() + END_PATIENCE;
                 }
+                // Nothing but a convenience: the result does not depend on it.
+                let _ = log.write_all(line.as_bytes());
                 console.push_str(&line);
             }
             Err(RecvTimeoutError::Timeout) => {
