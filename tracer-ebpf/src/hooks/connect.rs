@@ -184,16 +184,20 @@ pub fn keep(function: Hook, arg0: u64, arg1: u64) {
     let _ = CALLS.insert(key, Call { arg0, arg1 }, 0);
 }
 
-/// Takes back what [`keep`] kept.
+/// Takes back what [`keep`] kept; zeros if that was nothing. (No `Option`: old
+/// verifiers refuse the read of its unused payload.)
 #[inline(always)]
-pub fn take(function: Hook) -> Option<Call> {
+pub fn take(function: Hook) -> Call {
     let key = CallKey {
         pid_tgid: bpf_get_current_pid_tgid(),
         function: function as u64,
     };
+    let mut call = Call { arg0: 0, arg1: 0 };
     // SAFETY: only this thread writes this key.
-    let call = unsafe { CALLS.get(key) }.copied();
-    let _ = CALLS.remove(key);
+    if let Some(kept) = unsafe { CALLS.get(key) } {
+        call = *kept;
+        let _ = CALLS.remove(key);
+    }
     call
 }
 
@@ -209,12 +213,11 @@ macro_rules! probe_pair {
 
         #[kretprobe]
         pub fn $exit($ctx: RetProbeContext) -> u32 {
-            let kept = $crate::hooks::connect::take($hook);
+            let $call = $crate::hooks::connect::take($hook);
             let $ret: i32 = $ctx.ret();
-            if $failed {
-                if let Some($call) = kept {
-                    $then;
-                }
+            // A return whose entry was before the programs: nothing was kept.
+            if $call.arg0 != 0 && $failed {
+                $then;
             }
             0
         }
@@ -222,8 +225,8 @@ macro_rules! probe_pair {
 }
 pub(crate) use probe_pair;
 
-// The inner function of both families: on 5.10 a kretprobe on
-// `inet_hash_connect` itself is refused (EINVAL).
+// The inner function of both families, whose second argument is the socket on
+// every kernel; the others changed in between.
 probe_pair!(
     kprobe_inet_hash_connect,
     kretprobe_inet_hash_connect,

@@ -43,7 +43,11 @@ fn call(hook: Hook) -> Option<(Sock, u64)> {
     let (fd, second) = match syscall_args() {
         Some(args) => args,
         None => {
-            let call = take(hook)?;
+            let call = take(hook);
+            // The second argument is never 0 where something was kept.
+            if call.arg1 == 0 {
+                return None;
+            }
             (call.arg0, call.arg1)
         }
     };
@@ -118,7 +122,7 @@ pub fn tp_enter_bind(ctx: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn tp_enter_listen(ctx: TracePointContext) -> u32 {
-    keep(Hook::TpSysExitListen, argument(&ctx, 0), 0);
+    keep(Hook::TpSysExitListen, argument(&ctx, 0), 1);
     0
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, FExit, KProbe, Program,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, FExit, KProbe, Program, ProgramError,
     RawTracePoint, TracePoint,
 };
 
@@ -73,20 +73,69 @@ pub(super) fn unload(program: &mut Program) {
     };
 }
 
-/// The kernel's own word where there is one: what wraps it in aya's error is
-/// for the developers of aya programs.
-fn brief<E: std::error::Error + Send + Sync + 'static>(error: E) -> anyhow::Error {
+/// The kernel's own words where there are some: what wraps them in aya's error
+/// is for the developers of aya programs.
+fn brief(error: ProgramError) -> anyhow::Error {
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = &error
+    {
+        let log = verifier_log.to_string();
+        let why = without_number(io_error);
+        return match refusal(&log) {
+            Some(sentence) => anyhow::anyhow!("{why} ({sentence})"),
+            None => anyhow::anyhow!(why),
+        };
+    }
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(inner) = source {
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return anyhow::anyhow!("{}", without_number(&io.to_string()));
+            return anyhow::anyhow!(without_number(io));
         }
         source = inner.source();
     }
-    anyhow::Error::new(error)
+    error.into()
+}
+
+/// The verifier's last sentence before its statistics.
+fn refusal(log: &str) -> Option<&str> {
+    let is_statistics = |line: &&str| {
+        ["processed ", "verification time ", "stack depth "]
+            .iter()
+            .any(|word| line.starts_with(word))
+    };
+    log.lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty() && !is_statistics(line))
 }
 
 /// std appends ` (os error N)` to the kernel's words.
-fn without_number(message: &str) -> &str {
-    message.split(" (os error ").next().unwrap_or(message)
+fn without_number(error: &std::io::Error) -> String {
+    let message = error.to_string();
+    message
+        .split(" (os error ")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_sentence_is_found() {
+        let log =
+            "0: (b7) r0 = 0\nR1 invalid mem access 'inv'\nprocessed 9 insns (limit 1000000)\n\n";
+        assert_eq!(refusal(log), Some("R1 invalid mem access 'inv'"));
+        assert_eq!(refusal("processed 9 insns\n"), None);
+        assert_eq!(refusal(""), None);
+    }
+
+    #[test]
+    fn numbers_are_left_out() {
+        let error = std::io::Error::from_raw_os_error(libc::EPERM);
+        assert_eq!(without_number(&error), "Operation not permitted");
+    }
 }

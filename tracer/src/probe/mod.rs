@@ -55,7 +55,9 @@ impl Probe {
         raise_memlock_limit();
         let log_level: u8 = if verbose { u8::MAX } else { 0 };
         let bpf = EbpfLoader::new()
-            .verifier_log_level(VerifierLogLevel::DISABLE)
+            // Not the log of every instruction, but the verifier's own sentence on
+            // what it refuses; without any level old kernels hide their error.
+            .verifier_log_level(VerifierLogLevel::STATS)
             .override_global("CONFIG", config.as_bytes(), true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .load(OBJECT)
