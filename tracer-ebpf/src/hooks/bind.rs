@@ -10,7 +10,7 @@ use aya_ebpf::{
 use tracer_common::{Cause, Hook, Kind};
 
 use super::{
-    EADDRINUSE, EADDRNOTAVAIL, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, connect::probe_pair,
+    EADDRINUSE, EADDRNOTAVAIL, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, calls::probe_pair,
 };
 use crate::{
     emit::{Ends, Failure, call_failed},

@@ -15,11 +15,11 @@ use aya_ebpf::{
 };
 use tracer_common::{Cause, Hook, Kind};
 
-use super::{EADDRNOTAVAIL, IPPROTO_MPTCP, IPPROTO_TCP};
+use super::{EADDRNOTAVAIL, IPPROTO_MPTCP, IPPROTO_TCP, calls::probe_pair};
 use crate::{
     emit::{Ends, Failure, call_failed},
     kernel::{File, Sock, kernel_sockaddr},
-    maps::{CALLS, Call, CallKey, REPORTED},
+    maps::REPORTED,
 };
 
 /// The port search failed.
@@ -173,57 +173,6 @@ pub fn fexit_sys_connect_file(ctx: FExitContext) -> i32 {
     }
     0
 }
-
-/// Keeps a kprobe's arguments for its kretprobe, which cannot see them.
-#[inline(always)]
-pub fn keep(function: Hook, arg0: u64, arg1: u64) {
-    let key = CallKey {
-        pid_tgid: bpf_get_current_pid_tgid(),
-        function: function as u64,
-    };
-    let _ = CALLS.insert(key, Call { arg0, arg1 }, 0);
-}
-
-/// Takes back what [`keep`] kept; zeros if that was nothing. (No `Option`: old
-/// verifiers refuse the read of its unused payload.)
-#[inline(always)]
-pub fn take(function: Hook) -> Call {
-    let key = CallKey {
-        pid_tgid: bpf_get_current_pid_tgid(),
-        function: function as u64,
-    };
-    let mut call = Call { arg0: 0, arg1: 0 };
-    // SAFETY: only this thread writes this key.
-    if let Some(kept) = unsafe { CALLS.get(key) } {
-        call = *kept;
-        let _ = CALLS.remove(key);
-    }
-    call
-}
-
-/// An entry/return pair: `$entry` keeps arguments `$a` and `$b`, `$exit` calls
-/// `$then(ctx, hook, call)` when the function returned `$errno`.
-macro_rules! probe_pair {
-    ($entry:ident, $exit:ident, $hook:expr, [$a:literal, $b:literal], |$ret:ident| $failed:expr, |$ctx:ident, $call:ident| $then:expr) => {
-        #[kprobe]
-        pub fn $entry(ctx: ProbeContext) -> u32 {
-            $crate::hooks::connect::keep($hook, ctx.arg($a).unwrap_or(0), ctx.arg($b).unwrap_or(0));
-            0
-        }
-
-        #[kretprobe]
-        pub fn $exit($ctx: RetProbeContext) -> u32 {
-            let $call = $crate::hooks::connect::take($hook);
-            let $ret: i32 = $ctx.ret();
-            // A return whose entry was before the programs: nothing was kept.
-            if $call.arg0 != 0 && $failed {
-                $then;
-            }
-            0
-        }
-    };
-}
-pub(crate) use probe_pair;
 
 // The inner function of both families, whose second argument is the socket on
 // every kernel; the others changed in between.

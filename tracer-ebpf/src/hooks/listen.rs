@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use tracer_common::{Cause, Hook, Kind};
 
-use super::{EADDRINUSE, connect::probe_pair};
+use super::{EADDRINUSE, calls::probe_pair};
 use crate::{
     emit::{Ends, Failure, call_failed},
     kernel::Sock,

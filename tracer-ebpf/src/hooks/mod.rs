@@ -1,8 +1,10 @@
-//! One file per question; `function`, `kprobe` and `portable` hold the
-//! programs of the three tiers, which all call into the same few decisions.
+//! One file per question. A file holds the decision and, below it, the programs
+//! of the tiers that share it; `state`, `syscall` and `cgroup` are the portable
+//! tier's own places to look from.
 
 pub mod accept;
 pub mod bind;
+pub mod calls;
 pub mod cgroup;
 pub mod connect;
 pub mod final_ack;

@@ -11,7 +11,8 @@ use tracer_common::{Family, Hook};
 
 use super::{
     EADDRINUSE, EADDRNOTAVAIL, IPPROTO_TCP, TCP_LISTEN, bind,
-    connect::{call_is_unexplained, keep, no_source_address, refused_by_policy, take},
+    calls::{keep, take},
+    connect::{call_is_unexplained, no_source_address, refused_by_policy},
     listen,
 };
 use crate::{
