@@ -190,11 +190,13 @@ impl Expected {
         found.one_of("remote", &event["remote"], &self.remote);
         self.compare_process(event, &mut found);
         if let Some((len, max)) = self.accept_queue {
-            found.same(
-                "accept_queue.len",
-                &event["accept_queue"]["len"],
-                &len.into(),
-            );
+            // A full queue can hold one more: a second CPU may have passed the
+            // same test at the same time (the listener is not locked there).
+            let seen = &event["accept_queue"]["len"];
+            let is_full = len > max;
+            if !(is_full && *seen == Value::from(len + 1)) {
+                found.same("accept_queue.len", seen, &len.into());
+            }
             found.same(
                 "accept_queue.max",
                 &event["accept_queue"]["max"],

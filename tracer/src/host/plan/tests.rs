@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use super::*;
+use super::{terms::Group, *};
 use crate::host::facts::FUNCTIONS;
 use tracer_common::Config;
 
