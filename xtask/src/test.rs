@@ -31,6 +31,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     });
     btf::extract(place, &kernels.usable)?;
     total.add(unit_tests(place)?);
+    total.add(readme_commands(place)?);
     let binaries = binaries::build(place)?;
     let mut runs = vec![this_kernel(&binaries)?];
     if with_vm {
@@ -82,6 +83,8 @@ fn unit_tests(place: &Place) -> Result<Counts> {
     let mut child = run::spawn(
         toolchain::cargo()
             .args(["test", "--workspace", "--no-fail-fast"])
+            // With it, tests over kernel types fail where there are none.
+            .env("TRACER_BTF_DIR", place.target.join("btf"))
             .current_dir(&place.root)
             .stdout(Stdio::piped()),
     )?;
@@ -98,6 +101,37 @@ fn unit_tests(place: &Place) -> Result<Counts> {
     let status = child.wait()?;
     if !status.success() && counts.failed == 0 {
         bail!("cargo test failed without a failed test ({status})");
+    }
+    Ok(counts)
+}
+
+/// What the README says to run and the live tests do not: installing, and the
+/// first of its two commands (the second is this one).
+fn readme_commands(place: &Place) -> Result<Counts> {
+    let install = [
+        "install",
+        "--path",
+        "tracer",
+        "--root",
+        "target/xtask/installed",
+    ];
+    let watch = ["xtask", "watch", "--duration", "1s"];
+    let mut counts = Counts::default();
+    for arguments in [&install[..], &watch[..]] {
+        let line = format!("cargo {}", arguments.join(" "));
+        say::note(&line);
+        let status = toolchain::cargo()
+            .args(arguments)
+            .current_dir(&place.root)
+            .stdout(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot run {line}"))?;
+        if status.success() {
+            counts.passed += 1;
+        } else {
+            counts.failed += 1;
+            say::result(&format!("FAIL {line}: {status}"));
+        }
     }
     Ok(counts)
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
-use crate::{bpf, guest, limits, say};
+use crate::{bpf, guest, limits, readme, say};
 
 /// A test of the command line.
 pub(crate) struct CliTest {
@@ -81,10 +81,14 @@ pub(crate) const ALL: &[CliTest] = &[
         name: "cli/stdout-closed-early",
         run: stdout_closed,
     },
+    CliTest {
+        name: "cli/readme",
+        run: readme::every_command,
+    },
 ];
 
 /// Runs it to its end.
-fn output(command: &mut Command) -> Result<Output> {
+pub(crate) fn output(command: &mut Command) -> Result<Output> {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -128,7 +132,7 @@ fn refuses(command: &mut Command, code: i32, one_line: bool) -> Result<()> {
 }
 
 fn bad_flag(path: &Path) -> Result<()> {
-    refuses(tracer::command(path).arg("--no-such-flag"), 2, false)
+    refuses(tracer::command(path).arg("--no-such-flag"), 2, true)
 }
 
 fn bad_number(path: &Path) -> Result<()> {
@@ -140,7 +144,7 @@ fn bad_number(path: &Path) -> Result<()> {
         ["--pid", "self"],
         ["--hooks", "magic"],
     ] {
-        refuses(tracer::command(path).args(arguments), 2, false)
+        refuses(tracer::command(path).args(arguments), 2, true)
             .with_context(|| format!("{arguments:?}"))?;
     }
     Ok(())

@@ -15,6 +15,7 @@ mod netlink;
 mod netns;
 mod options;
 mod packet;
+mod readme;
 mod role;
 mod run;
 mod say;

@@ -1,0 +1,53 @@
+//! Every `tracer` command that the README shows is run.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{cli, tracer};
+
+const README: &str = include_str!("../../../README.md");
+
+/// The lines of the README's shell blocks that run tracer.
+fn commands() -> impl Iterator<Item = &'static str> {
+    let mut is_shell = false;
+    README.lines().filter(move |line| {
+        if let Some(language) = line.strip_prefix("```") {
+            is_shell = language == "sh";
+        }
+        is_shell && line.starts_with("sudo tracer ")
+    })
+}
+
+/// Runs each for a moment.
+pub(crate) fn every_command(path: &Path) -> Result<()> {
+    let mut found = 0;
+    for line in commands() {
+        found += 1;
+        run(path, line).with_context(|| format!("`{line}`"))?;
+    }
+    ensure!(found >= 5, "the README shows only {found} commands");
+    Ok(())
+}
+
+/// As the README says, but root already and for a moment only.
+fn run(path: &Path, line: &str) -> Result<()> {
+    let mut words: Vec<&str> = line.split(' ').skip(3).collect();
+    let own = words.iter().position(|word| *word == "--");
+    match words.iter().position(|word| *word == "--duration") {
+        Some(duration) => words[duration + 1] = "300ms",
+        None if own.is_none() => words.extend(["--duration", "300ms"]),
+        None => {}
+    }
+    let output = cli::output(tracer::command(path).args(&words))?;
+    let code = output.status.code();
+    // A traced command ends as it likes: it may be missing, nobody may answer.
+    let is_well = if own.is_some() {
+        code != Some(2)
+    } else {
+        code == Some(0)
+    };
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(is_well, "ended with {}; stderr: {stderr}", output.status);
+    Ok(())
+}
