@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Passed,
+    /// Failed, and passed when it was run again in a machine of its own.
+    PassedAgain,
     Failed,
     Skipped,
 }
@@ -128,6 +130,26 @@ impl Run {
         counts
     }
 
+    /// Tier and scenario of what failed.
+    pub(crate) fn failed(&self) -> Vec<(String, String)> {
+        let failed = |outcome: &&Outcome| outcome.verdict == Verdict::Failed;
+        let name = |outcome: &Outcome| (outcome.tier.clone(), outcome.scenario.clone());
+        self.outcomes.iter().filter(failed).map(name).collect()
+    }
+
+    /// Takes note of what passed in `again`; why it failed first stays known.
+    pub(crate) fn amend(&mut self, again: &Self) {
+        for outcome in &mut self.outcomes {
+            let passed = again.outcomes.iter().any(|other| {
+                (&other.tier, &other.scenario) == (&outcome.tier, &outcome.scenario)
+                    && other.verdict == Verdict::Passed
+            });
+            if outcome.verdict == Verdict::Failed && passed {
+                outcome.verdict = Verdict::PassedAgain;
+            }
+        }
+    }
+
     fn outcome_counts(&self) -> Counts {
         let of = |verdict| {
             self.outcomes
@@ -136,7 +158,7 @@ impl Run {
                 .count()
         };
         Counts {
-            passed: of(Verdict::Passed),
+            passed: of(Verdict::Passed) + of(Verdict::PassedAgain),
             failed: of(Verdict::Failed),
             skipped: of(Verdict::Skipped),
         }
@@ -260,7 +282,7 @@ pub(crate) fn table(runs: &[Run]) -> String {
         .collect();
     let _ = writeln!(
         out,
-        "tiers: {}; o passed, F failed, - skipped, blank not run",
+        "tiers: {}; o passed, r passed when run again, F failed, - skipped, blank not run",
         names.join(" ")
     );
     out
@@ -273,6 +295,7 @@ fn mark(run: &Run, tier: &str, scenario: &str) -> char {
         .rfind(|outcome| outcome.tier == tier && outcome.scenario == scenario);
     match found.map(|outcome| outcome.verdict) {
         Some(Verdict::Passed) => 'o',
+        Some(Verdict::PassedAgain) => 'r',
         Some(Verdict::Failed) => 'F',
         Some(Verdict::Skipped) => '-',
         None => ' ',
@@ -303,6 +326,9 @@ pub(crate) fn details(runs: &[Run]) -> String {
             match outcome.verdict {
                 Verdict::Failed => {
                     let _ = writeln!(out, "FAIL {whence}: {}", outcome.detail);
+                }
+                Verdict::PassedAgain => {
+                    let _ = writeln!(out, "again {whence}: first {}", outcome.detail);
                 }
                 Verdict::Skipped => match reasons.iter_mut().find(|(r, _)| *r == outcome.detail) {
                     Some((_, whences)) => whences.push(whence),
@@ -337,6 +363,22 @@ mod tests {
         live auto v6 skip 0s no such hook\r\n\
         live-summary auto passed=1 failed=1 skipped=1\r\n\
         live-exit 1\r\n";
+
+    #[test]
+    fn what_passes_again_is_no_failure_but_is_told() {
+        let mut run = Run::read("6.1", CONSOLE, exit_code(CONSOLE));
+        assert_eq!(run.failed(), [("auto".to_owned(), "queue".to_owned())]);
+        run.amend(&Run::read("6.1", CONSOLE, Some(1)));
+        assert_eq!(run.counts().failed, 1);
+        let again = "live auto queue ok 1s\nlive-summary auto passed=1 failed=0 skipped=0\n";
+        run.amend(&Run::read("6.1", again, Some(0)));
+        assert_eq!((run.counts().failed, run.counts().passed), (0, 2));
+        let details = details(&[run]);
+        assert!(
+            details.contains("again 6.1 auto queue: first expected 1, got 2"),
+            "{details}"
+        );
+    }
 
     #[test]
     fn lines_are_found_in_a_console() {
@@ -399,7 +441,7 @@ mod tests {
              ports     o    o-\n\
              queue     F\n\
              v6        -\n\
-             tiers: a=auto p=portable; o passed, F failed, - skipped, blank not run\n"
+             tiers: a=auto p=portable; o passed, r passed when run again, F failed, - skipped, blank not run\n"
         );
     }
 

@@ -29,6 +29,11 @@ const END_PATIENCE: Duration = Duration::from_secs(15);
 /// were slower, and a slow machine makes races of its own.
 const AT_A_TIME: usize = 2;
 
+/// Emulation is slow and uneven enough to make races of its own; a failure that
+/// is tracer's comes back when its scenario is run again. More than this many
+/// are no accident.
+const AGAIN_AT_MOST: usize = 4;
+
 const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 
 /// Runs the live tests on every kernel; `arguments` go to them.
@@ -68,27 +73,26 @@ pub(crate) fn matrix(
 fn one(directory: &Path, kernel: &Kernel, binaries: &Binaries, arguments: &[String]) -> Run {
     let start = Instant::now();
     say::note(&format!("vm {}: booting {}", kernel.series, kernel.release));
-    let console = pack(directory, kernel, binaries).and_then(|initramfs| {
-        let log = directory.join(format!("{}.console", kernel.series));
-        let console = boot(kernel, &initramfs, arguments, &log)?;
-        if console.lines().any(live::has_begun) {
-            return Ok(console);
+    let machine = Machine { directory, kernel };
+    let run = pack(directory, kernel, binaries).map(|initramfs| {
+        let mut run = machine.run(&initramfs, arguments);
+        for (tier, scenario) in run.failed().into_iter().take(AGAIN_AT_MOST) {
+            say::note(&format!(
+                "vm {}: {tier} {scenario} once more, alone",
+                kernel.series
+            ));
+            // The tests of the command line belong to no tier and run with any.
+            let tier = if tier == "cli" {
+                "auto".to_owned()
+            } else {
+                tier
+            };
+            let alone = ["--tier", &tier, "--filter", &scenario].map(str::to_owned);
+            run.amend(&machine.run(&initramfs, &alone));
         }
-        // The emulator, not the kernel, loses a boot now and then.
-        say::note(&format!(
-            "vm {}: init said nothing, once more",
-            kernel.series
-        ));
-        boot(kernel, &initramfs, arguments, &log)
+        run
     });
-    let run = match console {
-        Ok(console) => Run::read(&kernel.series, &console, live::exit_code(&console)),
-        Err(error) => Run {
-            kernel: kernel.series.clone(),
-            problems: vec![format!("{error:#}")],
-            ..Run::default()
-        },
-    };
+    let run = run.unwrap_or_else(|error| failed(kernel, &error));
     say::note(&format!(
         "vm {}: {} in {} s",
         kernel.series,
@@ -96,6 +100,42 @@ fn one(directory: &Path, kernel: &Kernel, binaries: &Binaries, arguments: &[Stri
         start.elapsed().as_secs()
     ));
     run
+}
+
+fn failed(kernel: &Kernel, error: &anyhow::Error) -> Run {
+    Run {
+        kernel: kernel.series.clone(),
+        problems: vec![format!("{error:#}")],
+        ..Run::default()
+    }
+}
+
+/// A kernel and the place where its console is kept.
+struct Machine<'a> {
+    directory: &'a Path,
+    kernel: &'a Kernel,
+}
+
+impl Machine<'_> {
+    /// Boots, and says what the live tests did.
+    fn run(&self, initramfs: &Path, arguments: &[String]) -> Run {
+        let series = &self.kernel.series;
+        let log = self.directory.join(format!("{series}.console"));
+        let start = || boot(self.kernel, initramfs, arguments, &log);
+        let mut console = start();
+        if console
+            .as_ref()
+            .is_ok_and(|console| !console.lines().any(live::has_begun))
+        {
+            // The emulator, not the kernel, loses a boot now and then.
+            say::note(&format!("vm {series}: init said nothing, once more"));
+            console = start();
+        }
+        match console {
+            Ok(console) => Run::read(series, &console, live::exit_code(&console)),
+            Err(error) => failed(self.kernel, &error),
+        }
+    }
 }
 
 /// Writes the initramfs: the live tests are its init.
