@@ -16,3 +16,6 @@ pub mod event;
 pub use config::{ABSENT, Config};
 pub use count::{CountKey, slot};
 pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};
+
+/// Size of the ring buffer; a power of two and a multiple of the page size.
+pub const RING_BYTES: usize = 1 << 20;

@@ -5,11 +5,11 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
-use tracer_common::{CountKey, Task, slot};
+use tracer_common::{CountKey, RING_BYTES, Task, slot};
 
 /// Descriptions, on their way to user space.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES as u32, 0);
 
 /// Exact counters, see [`CountKey`].
 #[map]

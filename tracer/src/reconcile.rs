@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use tracer_common::{Cause, Kind};
 
-use crate::{attribute::namespaces::Netstat, source::counters::Counts};
+use crate::{
+    attribute::namespaces::{Netstat, Standing},
+    source::counters::Counts,
+};
 
 /// One counter, counted twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +35,22 @@ pub(crate) struct Row {
     pub(crate) unavailable: Option<&'static str>,
 }
 
+impl Row {
+    fn pairs(&self) -> [Pair; 3] {
+        [
+            self.listen_overflows,
+            self.listen_drops,
+            self.req_qfull_drop,
+        ]
+    }
+
+    fn agrees(&self) -> bool {
+        self.pairs().iter().all(|pair| pair.difference() == Some(0))
+    }
+}
+
 /// Sets counts beside counters, for every namespace where either is not zero.
-pub(crate) fn reconcile(counts: &Counts, kernel: &BTreeMap<u32, (Netstat, bool)>) -> Vec<Row> {
+pub(crate) fn reconcile(counts: &Counts, kernel: &BTreeMap<u32, (Netstat, Standing)>) -> Vec<Row> {
     let mut ours: BTreeMap<u32, Netstat> = BTreeMap::new();
     for (&(netns, kind, cause), &count) in counts {
         add(ours.entry(netns).or_default(), kind, cause, count);
@@ -48,33 +65,38 @@ pub(crate) fn reconcile(counts: &Counts, kernel: &BTreeMap<u32, (Netstat, bool)>
         .map(|(netns, ours)| row(netns, ours, kernel.get(&netns)))
         .collect();
     rows.retain(|row| {
-        [row.listen_overflows, row.listen_drops, row.req_qfull_drop]
+        row.pairs()
             .iter()
             .any(|pair| pair.tracer != 0 || pair.kernel.is_some_and(|kernel| kernel != 0))
     });
     rows
 }
 
-fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, bool)>) -> Row {
+fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, Standing)>) -> Row {
     let pair = |get: fn(&Netstat) -> u64| Pair {
         tracer: get(&ours),
         kernel: kernel.map(|(netstat, _)| get(netstat)),
     };
-    Row {
+    let mut row = Row {
         netns,
         listen_overflows: pair(|n| n.listen_overflows),
         listen_drops: pair(|n| n.listen_drops),
         req_qfull_drop: pair(|n| n.req_qfull_drop),
-        unavailable: match kernel {
-            None => Some(
-                "no process was ever seen in this namespace, so its counters could not be read",
-            ),
-            Some((_, false)) => Some(
-                "the namespace has no processes any more: the kernel's numbers are the last ones read",
-            ),
-            Some((_, true)) => None,
-        },
-    }
+        unavailable: None,
+    };
+    row.unavailable = match kernel {
+        None => {
+            Some("no process was ever seen in this namespace, so its counters could not be read")
+        }
+        Some((_, Standing::Old)) => Some(
+            "the namespace has no processes any more: the kernel's numbers are the last ones read",
+        ),
+        Some((_, Standing::Late)) if !row.agrees() => Some(
+            "the namespace was first seen after tracer started: the kernel's numbers count from when it was made",
+        ),
+        Some((_, Standing::Late | Standing::Current)) => None,
+    };
+    row
 }
 
 /// Which counters the kernel raises for a failure (tcp_conn_request and
@@ -116,8 +138,8 @@ mod tests {
             req_qfull_drop: 5,
         };
         let kernel = BTreeMap::from([
-            (1, (netstat, true)),
-            (2, (Netstat::default(), true)),
+            (1, (netstat, Standing::Current)),
+            (2, (Netstat::default(), Standing::Late)),
             (
                 4,
                 (
@@ -125,7 +147,7 @@ mod tests {
                         listen_drops: 2,
                         ..Netstat::default()
                     },
-                    false,
+                    Standing::Old,
                 ),
             ),
         ]);

@@ -35,12 +35,35 @@ impl Netstat {
     }
 }
 
+/// What the kernel's numbers of a namespace are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Read just now, and compared with a reading at tracer's start.
+    Current,
+    /// The last ones before the namespace went away.
+    Old,
+    /// First seen after tracer started, so counted from zero: right if it was
+    /// made since, too many if it only had no processes before.
+    Late,
+}
+
 struct Namespace {
     /// Of any process inside; it shows the namespace it was opened in even
     /// after that process is gone. `None`: let go.
     netstat: Option<File>,
     baseline: Netstat,
     last: Netstat,
+    is_late: bool,
+}
+
+impl Namespace {
+    fn standing(&self) -> Standing {
+        match (&self.netstat, self.is_late) {
+            (None, _) => Standing::Old,
+            (Some(_), true) => Standing::Late,
+            (Some(_), false) => Standing::Current,
+        }
+    }
 }
 
 /// Follows the namespaces that processes are in.
@@ -73,6 +96,7 @@ impl Namespaces {
                 netstat: netstat.ok(),
                 baseline: now,
                 last: now,
+                is_late: false,
             };
             namespaces.known.insert(inum, namespace);
         }
@@ -133,19 +157,20 @@ impl Namespaces {
                     netstat: netstat.ok(),
                     baseline,
                     last,
+                    is_late: true,
                 },
             );
         }
     }
 
-    /// What the kernel counted in each namespace since the baseline, and
-    /// whether that is still being read.
-    pub(crate) fn deltas(&self) -> BTreeMap<u32, (Netstat, bool)> {
+    /// What the kernel counted in each namespace since the baseline, and what
+    /// that is worth.
+    pub(crate) fn deltas(&self) -> BTreeMap<u32, (Netstat, Standing)> {
         self.known
             .iter()
             .map(|(inum, namespace)| {
                 let delta = namespace.last.since(namespace.baseline);
-                (*inum, (delta, namespace.netstat.is_some()))
+                (*inum, (delta, namespace.standing()))
             })
             .collect()
     }
@@ -259,6 +284,11 @@ mod tests {
         let own = namespace_of(std::process::id()).unwrap_or(0);
         assert!(namespaces.deltas().contains_key(&own));
         namespaces.refresh();
-        assert!(namespaces.deltas().get(&own).is_some_and(|(_, live)| *live));
+        assert!(
+            namespaces
+                .deltas()
+                .get(&own)
+                .is_some_and(|(_, standing)| *standing == Standing::Current)
+        );
     }
 }

@@ -7,6 +7,8 @@ use aya::maps::RingBuf;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{Interest, unix::AsyncFd};
 
+use tracer_common::{Event, RING_BYTES};
+
 use crate::probe::Owned;
 
 /// The descriptions of a running kernel.
@@ -19,6 +21,10 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// At least as many records as the ring holds: each takes its size and a
+    /// header of eight bytes (BPF_RINGBUF_HDR_SZ, kernel/bpf/ringbuf.c).
+    pub(crate) const CAPACITY: usize = RING_BYTES / (size_of::<Event>() + 8) + 1;
+
     /// # Errors
     /// The ring cannot be polled.
     pub(crate) fn new(ring: RingBuf<Owned>) -> Result<Self> {

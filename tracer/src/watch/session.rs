@@ -165,7 +165,8 @@ impl Session {
 
     /// Shows what is left, the totals and the end.
     pub(super) fn finish(mut self, reason: &'static str, exit_code: u8) -> Result<()> {
-        self.drain(usize::MAX)?;
+        // What is in the ring now, and not what a flood adds meanwhile.
+        self.drain(Live::CAPACITY)?;
         self.show_losses()?;
         self.totals(true)?;
         Ok(self.output.end(&End {
