@@ -49,6 +49,17 @@ tag! {
     }
 }
 
+impl Kind {
+    /// Whether a listener dropped a packet, rather than a call failing.
+    #[must_use]
+    pub const fn is_drop(self) -> bool {
+        matches!(
+            self,
+            Self::SynDropped | Self::AckDropped | Self::OverflowReset
+        )
+    }
+}
+
 tag! {
     /// Why it failed.
     Cause {

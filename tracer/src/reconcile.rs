@@ -44,7 +44,13 @@ impl Row {
         ]
     }
 
-    fn agrees(&self) -> bool {
+    fn kernel_has_more(&self) -> bool {
+        let more = |pair: &Pair| pair.difference().is_some_and(|difference| difference > 0);
+        self.pairs().iter().any(more)
+    }
+
+    /// Whether every difference is 0.
+    pub(crate) fn agrees(&self) -> bool {
         self.pairs().iter().all(|pair| pair.difference() == Some(0))
     }
 }
@@ -91,7 +97,7 @@ fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, Standing)>) -> Row {
         Some((_, Standing::Old)) => Some(
             "the namespace has no processes any more: the kernel's numbers are the last ones read",
         ),
-        Some((_, Standing::Late)) if !row.agrees() => Some(
+        Some((_, Standing::Late)) if row.kernel_has_more() => Some(
             "the namespace was first seen after tracer started: the kernel's numbers count from when it was made",
         ),
         Some((_, Standing::Late | Standing::Current)) => None,
@@ -102,10 +108,7 @@ fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, Standing)>) -> Row {
 /// Which counters the kernel raises for a failure (tcp_conn_request and
 /// tcp_v4_syn_recv_sock, net/ipv4).
 fn add(ours: &mut Netstat, kind: Kind, cause: Cause, count: u64) {
-    if !matches!(
-        kind,
-        Kind::SynDropped | Kind::AckDropped | Kind::OverflowReset
-    ) {
+    if !kind.is_drop() {
         return;
     }
     ours.listen_drops += count;

@@ -8,7 +8,7 @@ pub(crate) mod namespaces;
 mod pace;
 pub(crate) mod process;
 
-use tracer_common::{Kind, Task, flag};
+use tracer_common::{Task, flag};
 
 use crate::{
     decode::{Decoded, comm},
@@ -35,10 +35,7 @@ impl Attributor {
 
     /// Names the processes of an event.
     pub(crate) fn attribute(&mut self, event: &Decoded) -> Failure {
-        let is_drop = matches!(
-            event.kind,
-            Kind::SynDropped | Kind::AckDropped | Kind::OverflowReset
-        );
+        let is_drop = event.kind.is_drop();
         let (process, holders) = if is_drop {
             self.listener(event)
         } else {

@@ -119,6 +119,7 @@ pub(super) fn totals(totals: &Totals) -> Value {
         "unjudged": totals.health.unjudged,
         "counts": counts,
         "kernel": totals.rows.iter().map(row).collect::<Vec<_>>(),
+        "meanwhile": totals.meanwhile,
     })
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct Totals {
     pub(crate) malformed: u64,
     pub(crate) counts: Counts,
     pub(crate) rows: Vec<Row>,
+    /// Drops counted while the kernel's counters were being read: a difference
+    /// up to this says nothing.
+    pub(crate) meanwhile: u64,
 }
 
 /// What an `end` record tells.

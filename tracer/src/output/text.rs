@@ -252,6 +252,13 @@ pub(super) fn totals(totals: &Totals) -> String {
     for row in &totals.rows {
         text.push_str(&reconciled(row));
     }
+    if totals.meanwhile > 0 && !totals.rows.iter().all(Row::agrees) {
+        let _ = writeln!(
+            text,
+            "   {} drops were counted while the kernel's counters were being read",
+            totals.meanwhile
+        );
+    }
     text
 }
 

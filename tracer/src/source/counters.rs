@@ -12,6 +12,15 @@ use crate::probe::{Owned, Probe};
 /// What was counted: by namespace, kind and cause.
 pub(crate) type Counts = BTreeMap<(u32, Kind, Cause), u64>;
 
+/// How many of them are listen-queue drops.
+pub(crate) fn drops(counts: &Counts) -> u64 {
+    counts
+        .iter()
+        .filter(|((_, kind, _), _)| kind.is_drop())
+        .map(|(_, count)| count)
+        .sum()
+}
+
 /// Counters about tracer itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Health {

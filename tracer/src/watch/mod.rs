@@ -1,6 +1,7 @@
 //! `tracer watch`: the loop from hook to output.
 
 mod child;
+mod reading;
 mod session;
 
 use std::{io, time::Duration};

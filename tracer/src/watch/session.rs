@@ -5,6 +5,7 @@ use std::io;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
+use super::reading::Reading;
 use crate::{
     attribute::{Attributor, namespaces::Namespaces},
     cli::Watch,
@@ -12,24 +13,18 @@ use crate::{
     output::{End, Output, Totals, say},
     probe::Probe,
     reconcile::reconcile,
-    source::{
-        counters::{Counters, Counts},
-        live::Live,
-    },
+    source::{counters::Counters, live::Live},
     startup::Startup,
 };
-
-/// How often the counters are read again in search of a moment in which the
-/// kernel's and ours stand still.
-const ATTEMPTS: usize = 5;
 
 pub(super) struct Session {
     // Dropped last: what is attached outlives what reads from it.
     live: Live,
     counters: Counters,
     namespaces: Namespaces,
-    /// What had been counted when the namespaces' baseline was taken.
-    counted_before: Counts,
+    /// What had been counted when the namespaces began to be compared: tracer
+    /// is attached before that.
+    baseline: Reading,
     attributor: Attributor,
     output: Output,
     pids: Vec<u32>,
@@ -55,12 +50,14 @@ impl Session {
         } else {
             None
         };
-        let (namespaces, counted_before) = baseline(&counters)?;
+        let mut namespaces = Namespaces::new();
+        let baseline = Reading::take(&counters, &mut namespaces)?;
+        namespaces.start_here();
         Ok(Self {
             live,
             counters,
             namespaces,
-            counted_before,
+            baseline,
             attributor: Attributor::new(),
             output,
             pids: arguments.pids.clone(),
@@ -140,25 +137,17 @@ impl Session {
 
     /// Shows the totals so far.
     pub(super) fn totals(&mut self, is_final: bool) -> Result<()> {
-        let mut counts = self.counters.counts()?;
-        for _ in 0..ATTEMPTS {
-            self.namespaces.refresh();
-            let again = self.counters.counts()?;
-            let stood_still = again == counts;
-            counts = again;
-            if stood_still {
-                break;
-            }
-        }
-        let compared = subtract(&counts, &self.counted_before);
+        self.namespaces.refresh();
+        let reading = Reading::take(&self.counters, &mut self.namespaces)?;
         let totals = Totals {
             time: Timestamp::now(),
             since: self.since,
             is_final,
             health: self.counters.health()?,
             malformed: self.malformed,
-            rows: reconcile(&compared, &self.namespaces.deltas()),
-            counts,
+            rows: reconcile(&reading.since(&self.baseline), &self.namespaces.deltas()),
+            meanwhile: self.baseline.meanwhile + reading.meanwhile,
+            counts: reading.counts,
         };
         Ok(self.output.totals(&totals)?)
     }
@@ -175,30 +164,6 @@ impl Session {
             exit_code,
         })?)
     }
-}
-
-/// The kernel's counters and ours at one moment; tracer is attached already, so
-/// the two are read until ours stand still.
-fn baseline(counters: &Counters) -> Result<(Namespaces, Counts)> {
-    let mut counts = counters.counts()?;
-    let mut namespaces = Namespaces::new();
-    for _ in 0..ATTEMPTS {
-        let again = counters.counts()?;
-        if again == counts {
-            break;
-        }
-        counts = again;
-        namespaces = Namespaces::new();
-    }
-    Ok((namespaces, counts))
-}
-
-fn subtract(counts: &Counts, before: &Counts) -> Counts {
-    let earlier = |key| before.get(key).copied().unwrap_or(0);
-    counts
-        .iter()
-        .map(|(key, count)| (*key, count.saturating_sub(earlier(key))))
-        .collect()
 }
 
 fn kernel_log(probe: &mut Probe) -> Result<Log> {
