@@ -19,3 +19,7 @@ pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};
 
 /// Size of the ring buffer; a power of two and a multiple of the page size.
 pub const RING_BYTES: usize = 1 << 20;
+
+/// A CPU wakes the reader of the ring at most once in this time, nanoseconds.
+/// A reader that was woken must look again after more than this.
+pub const WAKE_INTERVAL_NS: u64 = 10_000_000;

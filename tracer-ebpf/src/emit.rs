@@ -2,14 +2,18 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_boot_ns};
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::generated::bpf_ktime_get_boot_ns,
+};
 use aya_log_ebpf::debug;
-use tracer_common::{Cause, CountKey, Event, Hook, Kind, flag, slot};
+use tracer_common::{Cause, CountKey, Event, Hook, Kind, WAKE_INTERVAL_NS, flag, slot};
 
 use crate::{
     kernel::{Address, Sock, current_task},
     listeners,
-    maps::{COUNTS, EVENTS, HEALTH},
+    maps::{COUNTS, EVENTS, HEALTH, WOKEN},
 };
 
 /// A failure that has been decided on.
@@ -81,7 +85,8 @@ fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnc
         entry.assume_init_mut()
     };
     // SAFETY: the helper has no preconditions.
-    event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    event.time_ns = now;
     event.netns = netns;
     event.protocol = failure.sk.protocol();
     event.kind = failure.kind as u8;
@@ -103,8 +108,28 @@ fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnc
         }
     }
     fill(event);
-    entry.submit(0);
+    entry.submit(wake_up(now));
     add(slot::DESCRIBED);
+}
+
+/// Whether to wake the reader for this record. A wake-up is an interrupt that
+/// this CPU sends itself, an order of magnitude dearer than all else here (and
+/// in a virtual machine an exit from it). So a CPU wakes at most once in
+/// [`WAKE_INTERVAL_NS`]; the reader, once woken, looks again after twice that.
+#[inline(always)]
+fn wake_up(now: u64) -> u64 {
+    let Some(last) = WOKEN.get_ptr_mut(0) else {
+        return BPF_RB_FORCE_WAKEUP.into();
+    };
+    // SAFETY: a valid map value. Whoever interrupts between read and write
+    // wakes once more than needed.
+    unsafe {
+        if now.wrapping_sub(*last) < WAKE_INTERVAL_NS {
+            return BPF_RB_NO_WAKEUP.into();
+        }
+        *last = now;
+    }
+    BPF_RB_FORCE_WAKEUP.into()
 }
 
 #[inline(always)]

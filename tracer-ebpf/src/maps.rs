@@ -11,6 +11,10 @@ use tracer_common::{CountKey, RING_BYTES, Task, slot};
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES as u32, 0);
 
+/// When this CPU last woke the reader of [`EVENTS`]: `CLOCK_BOOTTIME`, ns.
+#[map]
+pub static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Exact counters, see [`CountKey`].
 #[map]
 pub static COUNTS: PerCpuHashMap<CountKey, u64> = PerCpuHashMap::with_max_entries(4096, 0);

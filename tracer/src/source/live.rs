@@ -1,23 +1,32 @@
 //! Ring buffer → bytes.
 
-use std::io;
+use std::{io, time::Duration};
 
 use anyhow::{Context, Result};
 use aya::maps::RingBuf;
 use bytes::{Bytes, BytesMut};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Instant, timeout_at},
+};
 
-use tracer_common::{Event, RING_BYTES};
+use tracer_common::{Event, RING_BYTES, WAKE_INTERVAL_NS};
 
 use crate::probe::Owned;
+
+/// How long after a record the ring is looked at again without being woken.
+/// Within [`WAKE_INTERVAL_NS`] of a wake-up records come silently; a record that
+/// is still to come after this look has a wake-up of its own.
+const LOOK_AGAIN: Duration = Duration::from_nanos(2 * WAKE_INTERVAL_NS);
 
 /// The descriptions of a running kernel.
 pub(crate) struct Live {
     ring: AsyncFd<RingBuf<Owned>>,
     buffer: BytesMut,
-    /// The ring was seen empty after the last wait: only then does the kernel
-    /// announce the next record.
+    /// The ring was seen empty after the last wait.
     is_drained: bool,
+    /// Records may have come silently: look again then.
+    look_again: Option<Instant>,
 }
 
 impl Live {
@@ -37,10 +46,11 @@ impl Live {
             ring,
             buffer: BytesMut::with_capacity(1 << 16),
             is_drained: true,
+            look_again: None,
         })
     }
 
-    /// Waits until there is something to [`Live::take`]. Safe to cancel.
+    /// Waits until there may be something to [`Live::take`]. Safe to cancel.
     ///
     /// # Errors
     /// The ring can no longer be polled.
@@ -51,8 +61,15 @@ impl Live {
             return Ok(());
         }
         // Readiness is edge-triggered and is cleared before the ring is read,
-        // so a record that arrives meanwhile wakes the next wait.
-        self.ring.readable_mut().await?.clear_ready();
+        // so a wake-up that arrives meanwhile ends the next wait.
+        match self.look_again {
+            None => self.ring.readable_mut().await?.clear_ready(),
+            Some(then) => match timeout_at(then, self.ring.readable_mut()).await {
+                Ok(ready) => ready?.clear_ready(),
+                // A record found now sets the time anew; none, and all is quiet.
+                Err(_) => self.look_again = None,
+            },
+        }
         self.is_drained = false;
         Ok(())
     }
@@ -63,6 +80,7 @@ impl Live {
             self.is_drained = true;
             return None;
         };
+        self.look_again = Some(Instant::now() + LOOK_AGAIN);
         self.buffer.extend_from_slice(&item);
         Some(self.buffer.split().freeze())
     }
