@@ -18,7 +18,6 @@ use crate::{
 };
 
 pub(super) struct Session {
-    // Dropped last: what is attached outlives what reads from it.
     live: Live,
     counters: Counters,
     namespaces: Namespaces,
@@ -35,6 +34,7 @@ pub(super) struct Session {
     since: Timestamp,
     verbose: bool,
     log: Option<Log>,
+    /// Dropping it detaches everything; the last field, so dropped last.
     _probe: Probe,
 }
 
@@ -124,15 +124,23 @@ impl Session {
     }
 
     fn show_losses(&mut self) -> Result<()> {
-        let lost = self.counters.health()?.lost();
-        // Between the two increments of one failure it looks lost: what is
-        // still so a second later is.
+        let lost = self.lost()?;
         let new = lost.saturating_sub(self.lost_shown);
         if new > 0 {
             self.output.lost(Timestamp::now(), new)?;
             self.lost_shown = lost;
         }
         Ok(self.output.flush()?)
+    }
+
+    /// Descriptions that did not fit. A failure that is being counted right now
+    /// looks lost until it is described, so the least of a few readings counts.
+    fn lost(&self) -> Result<u64> {
+        let mut least = u64::MAX;
+        for _ in 0..3 {
+            least = least.min(self.counters.health()?.lost());
+        }
+        Ok(least)
     }
 
     /// Shows the totals so far.
