@@ -10,6 +10,7 @@ mod attribute;
 mod cli;
 mod decode;
 mod exit;
+mod explain;
 mod host;
 mod model;
 mod output;

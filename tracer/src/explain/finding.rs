@@ -1,0 +1,279 @@
+//! What tracer found out about a failure, as everything downstream sees it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::Timestamp;
+use tracer_common::{Cause, Kind};
+
+use crate::model::{Process, Queue};
+
+/// What a piece of advice says. `id` is stable and explained in docs/advice.md.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Advice {
+    pub(crate) id: &'static str,
+    /// One sentence or two, with the values in force on this host.
+    pub(crate) text: String,
+}
+
+/// Where the ports went: every port of the range has one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Census {
+    /// Events refer to it by this number, unique within a run.
+    pub(crate) id: u64,
+    pub(crate) time: Timestamp,
+    /// Inode number of the network namespace.
+    pub(crate) netns: u32,
+    /// The failure that asked for it.
+    pub(crate) kind: Kind,
+    pub(crate) cause: Cause,
+    /// IP protocol number: TCP or UDP.
+    pub(crate) protocol: u16,
+    /// The source address that ports were sought on; `None`: any.
+    pub(crate) source: Option<IpAddr>,
+    /// The destination; `None` for a `bind()` or a `listen()`.
+    pub(crate) destination: Option<SocketAddr>,
+    pub(crate) range: Range,
+    /// Never empty parts, most ports first.
+    pub(crate) parts: Vec<Part>,
+    /// Usable ports on which no socket was seen.
+    pub(crate) free: u32,
+    /// The same, where not every socket could be seen: see [`BoundUnused`].
+    pub(crate) unexplained: u32,
+    pub(crate) bound_unused: BoundUnused,
+    pub(crate) settings: Settings,
+    /// Sockets that were read.
+    pub(crate) sockets: u64,
+    pub(crate) took_ms: u64,
+    pub(crate) advice: Vec<Advice>,
+}
+
+/// The ports that were searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    /// First port. For a search for one port, that port.
+    pub(crate) low: u16,
+    /// Last port, included.
+    pub(crate) high: u16,
+    /// Narrowed by the socket's own `IP_LOCAL_PORT_RANGE`.
+    pub(crate) is_own: bool,
+    /// Ports of the range in `ip_local_reserved_ports`.
+    pub(crate) reserved: u32,
+    /// All others.
+    pub(crate) usable: u32,
+}
+
+impl Range {
+    /// Whether one fixed port was wanted, not any of a range.
+    pub(crate) fn is_one_port(&self) -> bool {
+        self.low == self.high
+    }
+}
+
+/// What takes a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum PortState {
+    /// A connection; for a connect: to the same destination.
+    Established,
+    /// The peer has closed it, the process has not.
+    CloseWait,
+    /// `connect()` is under way.
+    SynSent,
+    /// A handshake with a listener is under way.
+    SynRecv,
+    /// `FIN_WAIT1`, `FIN_WAIT2`, `CLOSING`, `LAST_ACK`: being closed.
+    Closing,
+    TimeWait,
+    Listening,
+    /// Bound with `bind()`, neither connected nor listening.
+    BoundUnused,
+    /// Connected elsewhere, but bound with `bind()` before that, which takes
+    /// the port from every destination. Inferred: the kernel found the port
+    /// taken, and nothing towards this destination is on it.
+    BoundElsewhere,
+}
+
+impl PortState {
+    /// The name in records.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::CloseWait => "close_wait",
+            Self::SynSent => "syn_sent",
+            Self::SynRecv => "syn_recv",
+            Self::Closing => "closing",
+            Self::TimeWait => "time_wait",
+            Self::Listening => "listening",
+            Self::BoundUnused => "bound_unused",
+            Self::BoundElsewhere => "bound_elsewhere",
+        }
+    }
+}
+
+/// The ports in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) state: PortState,
+    pub(crate) ports: u32,
+    /// Sockets on these ports that block them; one port may have many.
+    pub(crate) sockets: u32,
+    /// Who; the ports of all add up to `ports`. Most ports first.
+    pub(crate) holders: Vec<Holder>,
+}
+
+/// Who holds (or, for closed connections, has closed) the sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) owner: Owner,
+    pub(crate) ports: u32,
+    pub(crate) sockets: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Processes of one name.
+    Processes(Program),
+    /// Sockets of the kernel's own.
+    Kernel,
+    /// In an accept queue: no process has it yet.
+    NotAccepted,
+    /// Closed before tracer started, so nobody saw by whom.
+    BeforeTracer,
+    /// Not known, and why.
+    Unknown(&'static str),
+}
+
+impl Owner {
+    /// The name in records.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Processes(_) => "process",
+            Self::Kernel => "kernel",
+            Self::NotAccepted => "not_accepted",
+            Self::BeforeTracer => "before_tracer",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// Processes of one name, such as a thousand short-lived curls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    pub(crate) comm: Vec<u8>,
+    /// How many processes.
+    pub(crate) count: u32,
+    /// Those with most ports, at most [`Program::NAMED`], with their ports.
+    pub(crate) named: Vec<(Process, u32)>,
+}
+
+impl Program {
+    /// How many processes of one name are listed.
+    pub(crate) const NAMED: usize = 8;
+}
+
+/// How bound but unused sockets were looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BoundUnused {
+    /// The kernel lists them (`BOUND_INACTIVE` of sock_diag).
+    SockDiag,
+    /// By asking a copy of each socket that no table lists.
+    PidfdGetfd,
+    /// Not at all, or not all of them, and why.
+    Incomplete(String),
+}
+
+/// The settings of a network namespace that explain failures and that advice
+/// refers to. `None`: this kernel lacks it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// `net.ipv4.ip_local_port_range`
+    pub(crate) port_range: Option<(u16, u16)>,
+    /// `net.ipv4.ip_local_reserved_ports`, as ranges, ends included.
+    pub(crate) reserved_ports: Vec<(u16, u16)>,
+    /// `net.ipv4.tcp_tw_reuse`: 0 off, 1 on, 2 for loopback.
+    pub(crate) tw_reuse: Option<u32>,
+    /// `net.ipv4.tcp_tw_reuse_delay`, milliseconds.
+    pub(crate) tw_reuse_delay: Option<u32>,
+    /// `net.ipv4.tcp_timestamps`: 0 off.
+    pub(crate) timestamps: Option<u32>,
+    /// `net.ipv4.tcp_max_tw_buckets`
+    pub(crate) max_tw_buckets: Option<u32>,
+    /// `net.core.somaxconn`
+    pub(crate) somaxconn: Option<u32>,
+    /// `net.ipv4.tcp_max_syn_backlog`
+    pub(crate) max_syn_backlog: Option<u32>,
+    /// `net.ipv4.tcp_syncookies`: 0 off, 1 when needed, 2 always.
+    pub(crate) syncookies: Option<u32>,
+    /// `net.ipv4.tcp_abort_on_overflow`
+    pub(crate) abort_on_overflow: Option<u32>,
+    /// `net.ipv4.tcp_synack_retries`
+    pub(crate) synack_retries: Option<u32>,
+    /// Whether sockets here know `IP_LOCAL_PORT_RANGE`.
+    pub(crate) has_own_range: bool,
+}
+
+/// What a listener's queue drops add up to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct QueueFinding {
+    /// Events refer to it by this number, unique within a run.
+    pub(crate) id: u64,
+    pub(crate) time: Timestamp,
+    pub(crate) netns: u32,
+    /// The listener's address.
+    pub(crate) local: Option<SocketAddr>,
+    /// Inode number of the listening socket.
+    pub(crate) inode: u64,
+    /// Of the last drop.
+    pub(crate) cause: Cause,
+    /// Who is responsible, and all that hold the listener.
+    pub(crate) process: Option<Process>,
+    pub(crate) holders: Vec<Process>,
+    /// First and last drop of this episode: drops less than
+    /// [`super::queue::CALM`] apart.
+    pub(crate) since: Timestamp,
+    pub(crate) until: Timestamp,
+    /// At the last drop.
+    pub(crate) accept_queue: Queue,
+    pub(crate) request_queue: Queue,
+    /// What `listen()` was called with and what somaxconn was then; `None`:
+    /// before tracer started, or this kernel does not tell.
+    pub(crate) asked: Option<Asked>,
+    /// Segments dropped in this episode.
+    pub(crate) syn_drops: u64,
+    pub(crate) ack_drops: u64,
+    pub(crate) resets: u64,
+    /// Distinct peers (address and port) that were hit.
+    pub(crate) connections: u64,
+    /// There were more than could be remembered.
+    pub(crate) connections_capped: bool,
+    /// Connections per second that came to the listener, dropped or not, and
+    /// that were taken by `accept()`; `None`: the episode is too short to say.
+    pub(crate) arrivals_per_s: Option<f64>,
+    pub(crate) accepts_per_s: Option<f64>,
+    /// `accept()` calls that found a connection, in this episode; `None`: who
+    /// accepts is not seen.
+    pub(crate) accepts: Option<u64>,
+    /// Clients whose final ACK was dropped and whom the server does not know:
+    /// they believe they are connected.
+    pub(crate) ghosts: Vec<Ghost>,
+    /// All of them; `ghosts` lists the first few.
+    pub(crate) ghost_count: u64,
+    pub(crate) settings: Settings,
+    pub(crate) advice: Vec<Advice>,
+}
+
+/// What `listen()` was called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// As given; the kernel takes a negative number for the largest.
+    pub(crate) backlog: i32,
+    /// `net.core.somaxconn` at that moment.
+    pub(crate) somaxconn: u32,
+}
+
+/// A client that believes it is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ghost {
+    pub(crate) peer: SocketAddr,
+    /// If it runs on this host, in the same network namespace.
+    pub(crate) process: Option<Process>,
+}

@@ -1,0 +1,10 @@
+//! Why did it fail, and who is to blame? A failure names the victim; what is
+//! here names the culprit and the remedy.
+//!
+//! [`worker`] takes a [`snapshot`] of the sockets in the failure's network
+//! namespace (facts), [`census`] says where the ports went (pure), [`queue`]
+//! follows the queue drops of each listener (pure), [`advice`] says what to do
+//! about either (pure).
+
+pub(crate) mod advice;
+pub(crate) mod finding;
