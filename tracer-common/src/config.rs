@@ -55,6 +55,9 @@ config! {
     sk_max_ack_backlog,
     /// `sock.sk_socket`
     sk_socket,
+    /// `inet_sock.local_port_range`: low and high as two u16 (since 6.1 by
+    /// back-port, else 6.3)
+    inet_local_port_range,
     /// `inet_connection_sock.icsk_accept_queue.qlen`
     icsk_qlen,
     /// `inet_connection_sock.icsk_accept_queue.rskq_defer_accept`
@@ -79,6 +82,8 @@ config! {
     net_abort_on_overflow,
     /// `net.ipv4.sysctl_max_syn_backlog`
     net_max_syn_backlog,
+    /// `net.core.sysctl_somaxconn`
+    net_somaxconn,
     /// `sk_buff.head`
     skb_head,
     /// `sk_buff.network_header` (u16)
@@ -107,6 +112,8 @@ config! {
     file_inode,
     /// `inode.i_mode` (u16)
     inode_mode,
+    /// Number of the syscall in `pt_regs`
+    regs_number,
     /// First syscall argument in `pt_regs`
     regs_arg0,
     /// Second syscall argument in `pt_regs`

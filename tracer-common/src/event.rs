@@ -163,6 +163,8 @@ pub mod flag {
     pub const KERNEL_SOCKET: u8 = 1;
     /// [`super::Event`]: the connection used a syncookie.
     pub const SYNCOOKIE: u8 = 2;
+    /// [`super::Event`]: `asked` and `somaxconn` are known.
+    pub const ASKED: u8 = 4;
 }
 
 /// A process as seen by the kernel at the moment of a hook. All zero when
@@ -239,6 +241,19 @@ pub struct Event {
     pub listener: Task,
     /// Who last called `accept()`, if tracer saw it; queue drops only.
     pub acceptor: Task,
+    /// `accept()` calls that found a connection waiting in the listener's queue,
+    /// since tracer first saw it; queue drops only.
+    pub accepts: u64,
+    /// The backlog that `listen()` was called with; see [`flag::ASKED`].
+    pub asked: i32,
+    /// `net.core.somaxconn` at that moment; see [`flag::ASKED`].
+    pub somaxconn: u32,
+    /// First port of the socket's own `IP_LOCAL_PORT_RANGE`; 0: none set.
+    pub own_low: u16,
+    /// Last port of it; 0: none set.
+    pub own_high: u16,
+    /// Zero.
+    pub pad2: u32,
 }
 
 const _: () = {
@@ -247,7 +262,9 @@ const _: () = {
     assert!(align_of::<Task>() == 8);
     assert!(offset_of!(Task, start_ns) == 16);
     assert!(offset_of!(Task, comm) == 24);
-    assert!(size_of::<Event>() == 208);
+    assert!(size_of::<Event>() == 232);
+    assert!(offset_of!(Event, accepts) == 208);
+    assert!(offset_of!(Event, own_low) == 224);
     assert!(align_of::<Event>() == 8);
     assert!(offset_of!(Event, netns) == 16);
     assert!(offset_of!(Event, local) == 40);

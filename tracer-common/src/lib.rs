@@ -5,14 +5,17 @@
 //! alignment and offsets, so that both sides are built from one truth.
 //!
 //! * [`event`]: one failure, as written to the ring buffer
+//! * [`closer`]: who closed a connection
 //! * [`count`]: the exact counters
 //! * [`config`]: what user space learned about the kernel before loading
 #![no_std]
 
+pub mod closer;
 pub mod config;
 pub mod count;
 pub mod event;
 
+pub use closer::{CLOSERS, Closer, CloserKey};
 pub use config::{ABSENT, Config};
 pub use count::{CountKey, slot};
 pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};

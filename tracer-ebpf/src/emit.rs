@@ -92,6 +92,7 @@ fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnc
     event.kind = failure.kind as u8;
     event.cause = failure.cause as u8;
     event.hook = failure.hook as u8;
+    (event.own_low, event.own_high) = failure.sk.own_port_range();
     event.family = ends.local.family as u8;
     event.local = ends.local.ip;
     event.local_port = ends.local.port;
@@ -151,8 +152,9 @@ fn count(ctx: &impl EbpfContext, key: CountKey) {
     }
 }
 
+/// Adds one to a slot of `HEALTH`.
 #[inline(always)]
-fn add(index: u32) {
+pub fn add(index: u32) {
     if let Some(value) = HEALTH.get_ptr_mut(index) {
         increment(value);
     }
@@ -162,7 +164,7 @@ fn add(index: u32) {
 /// can be interrupted by a softirq, or preempted by another task, that counts
 /// on the same CPU.
 #[inline(always)]
-fn increment(value: *mut u64) {
+pub fn increment(value: *mut u64) {
     // SAFETY: a valid, aligned map value. With the result unused this is the
     // BPF_XADD instruction, which every kernel has.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(value, 1) };

@@ -219,6 +219,14 @@ impl Sock {
         )
     }
 
+    /// The socket's own `IP_LOCAL_PORT_RANGE`; zeroes: none, or unknown to this
+    /// kernel. Two u16, or one u32 with the low port in its low half.
+    #[inline(always)]
+    pub fn own_port_range(self) -> (u16, u16) {
+        let both: u32 = read(self.0, config!(inet_local_port_range));
+        (both as u16, (both >> 16) as u16)
+    }
+
     #[inline(always)]
     pub fn request_queue_len(self) -> u32 {
         read(self.0, config!(icsk_qlen))
@@ -314,6 +322,11 @@ impl Net {
     }
 
     #[inline(always)]
+    pub fn somaxconn(self) -> u32 {
+        read(self.0, config!(net_somaxconn))
+    }
+
+    #[inline(always)]
     pub fn max_syn_backlog(self) -> u32 {
         read(self.0, config!(net_max_syn_backlog))
     }
@@ -385,6 +398,15 @@ pub fn socket_of_fd(fd: u32) -> Option<Socket> {
 /// `bpf_task_pt_regs` is not in 5.10; `None` then.
 #[inline(always)]
 pub fn syscall_args() -> Option<(u64, u64)> {
+    let regs = syscall_registers()?;
+    Some((
+        read(regs, config!(regs_arg0)),
+        read(regs, config!(regs_arg1)),
+    ))
+}
+
+#[inline(always)]
+fn syscall_registers() -> Option<u64> {
     if config!(has_task_pt_regs) != 1 {
         return None;
     }
@@ -392,11 +414,20 @@ pub fn syscall_args() -> Option<(u64, u64)> {
     let regs = unsafe {
         let task: *mut task_struct = bpf_get_current_task_btf();
         bpf_task_pt_regs(task)
-    } as u64;
-    Some((
-        read(regs, config!(regs_arg0)),
-        read(regs, config!(regs_arg1)),
-    ))
+    };
+    Some(regs as u64)
+}
+
+/// The backlog in the `listen()` that is running; `None` if it is another
+/// syscall that makes a listener, or cannot be seen (5.10).
+#[inline(always)]
+pub fn asked_backlog() -> Option<i32> {
+    const LISTEN: u64 = 50;
+    let regs = syscall_registers()?;
+    if read::<u64>(regs, config!(regs_number)) != LISTEN {
+        return None;
+    }
+    Some(read::<u64>(regs, config!(regs_arg1)) as i32)
 }
 
 /// When the running process started; see [`Task::start_ns`].

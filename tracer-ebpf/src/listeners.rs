@@ -1,11 +1,12 @@
 //! Who opened a listener and who accepts from it, remembered where the kernel
 //! runs on their behalf, so that a drop in softirq can name them.
 
-use tracer_common::{Event, Task};
+use tracer_common::{Event, Task, flag};
 
 use crate::{
-    kernel::{Sock, current_start, current_task},
-    maps::{LISTENERS, Listener},
+    emit::increment,
+    kernel::{Sock, asked_backlog, current_start, current_task},
+    maps::{Asked, LISTENERS, Listener},
 };
 
 const NOBODY: Task = Task {
@@ -17,6 +18,13 @@ const NOBODY: Task = Task {
     comm: [0; 16],
 };
 
+const NOT_ASKED: Asked = Asked {
+    backlog: 0,
+    somaxconn: 0,
+    is_known: 0,
+    pad: 0,
+};
+
 /// The running process made `sk` a listener.
 #[inline(always)]
 pub fn opened(sk: Sock) {
@@ -24,53 +32,75 @@ pub fn opened(sk: Sock) {
         inode: sk.socket().inode(),
         opener: current_task(),
         acceptor: NOBODY,
+        accepts: 0,
+        asked: asked_backlog().map_or(NOT_ASKED, |backlog| Asked {
+            backlog,
+            somaxconn: sk.net().somaxconn(),
+            is_known: 1,
+            pad: 0,
+        }),
     };
     // A full map evicts its oldest entry; /proc then still names the holders.
     let _ = LISTENERS.insert(sk.0, listener, 0);
 }
 
-/// The running process accepts from `sk`. Writes only when that is news.
+/// The running process accepts from `sk`. Its name is written only when that is
+/// news.
 #[inline(always)]
 pub fn accepting(sk: Sock) {
     let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
-    let known = LISTENERS.get_ptr(sk.0);
-    let mut opener = NOBODY;
-    let mut inode = 0;
-    if let Some(known) = known {
-        // SAFETY: a map value stays readable while this program runs.
-        let known = unsafe { &*known };
+    let finds_one = sk.accept_queue().0 > 0;
+    let inode = sk.socket().inode();
+    let mut news = Listener {
+        inode,
+        opener: NOBODY,
+        acceptor: NOBODY,
+        accepts: 0,
+        asked: NOT_ASKED,
+    };
+    if let Some(known) = LISTENERS.get_ptr_mut(sk.0) {
+        // SAFETY: a map value stays readable while this program runs; the
+        // counter is only ever written atomically.
+        let known = unsafe {
+            if finds_one {
+                increment(&raw mut (*known).accepts);
+            }
+            &*known
+        };
         if known.acceptor.tgid == tgid && known.acceptor.start_ns == current_start() {
             return;
         }
-        opener = known.opener;
-        inode = known.inode;
+        if known.inode == inode {
+            news.opener = known.opener;
+            news.asked = known.asked;
+            // What another CPU counts before the entry is replaced is missing:
+            // the rate of accepts is near, not exact, where acceptors take turns.
+            news.accepts = known.accepts;
+        }
+    } else {
+        news.accepts = finds_one as u64;
     }
-    let now = sk.socket().inode();
-    if inode != now {
-        opener = NOBODY;
-    }
+    news.acceptor = current_task();
     // Replaced as a whole: a reader on another CPU never sees half of it.
-    let _ = LISTENERS.insert(
-        sk.0,
-        Listener {
-            inode: now,
-            opener,
-            acceptor: current_task(),
-        },
-        0,
-    );
+    let _ = LISTENERS.insert(sk.0, news, 0);
 }
 
 /// Writes opener and last acceptor of the listener `sk` into `event`.
 #[inline(always)]
 pub fn describe(sk: Sock, event: &mut Event) {
-    // SAFETY: entries are replaced, never written in place; a value stays
-    // readable while this program runs.
+    // SAFETY: entries are replaced, never written in place, but for a counter; a
+    // value stays readable while this program runs.
     let Some(known) = (unsafe { LISTENERS.get(sk.0) }) else {
         return;
     };
     if known.inode == event.inode {
         event.listener = known.opener;
         event.acceptor = known.acceptor;
+        event.accepts = known.accepts;
+        if known.asked.is_known == 1 {
+            event.asked = known.asked.backlog;
+            event.somaxconn = known.asked.somaxconn;
+            event.flags |= flag::ASKED;
+        }
     }
 }

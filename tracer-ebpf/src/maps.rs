@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
-use tracer_common::{CountKey, RING_BYTES, Task, slot};
+use tracer_common::{Closer, CloserKey, CountKey, RING_BYTES, Task, slot};
 
 /// Descriptions, on their way to user space.
 #[map]
@@ -37,7 +37,31 @@ pub struct Listener {
     pub opener: Task,
     /// Who last called `accept()`; zero if nobody did since tracer started.
     pub acceptor: Task,
+    /// See [`tracer_common::Event::accepts`].
+    pub accepts: u64,
+    /// What `listen()` was called with.
+    pub asked: Asked,
 }
+
+/// See [`Listener`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Asked {
+    pub backlog: i32,
+    pub somaxconn: u32,
+    /// 1: the other two are known.
+    pub is_known: u32,
+    pub pad: u32,
+}
+
+/// Who closed which connection; for `TIME_WAIT` sockets.
+#[map]
+pub static CLOSERS: LruHashMap<CloserKey, Closer> =
+    LruHashMap::with_max_entries(tracer_common::CLOSERS, 0);
+
+/// The names of those in [`CLOSERS`], for when they are gone.
+#[map]
+pub static CLOSING: LruHashMap<Closer, Task> = LruHashMap::with_max_entries(16384, 0);
 
 /// The SYN that this CPU is deciding on; see `hooks/syn.rs`.
 #[map]

@@ -6,6 +6,7 @@ pub mod accept;
 pub mod bind;
 pub mod calls;
 pub mod cgroup;
+pub mod close;
 pub mod connect;
 pub mod final_ack;
 pub mod listen;
@@ -25,6 +26,8 @@ pub const IPPROTO_MPTCP: u16 = 262;
 
 /// `enum tcp_state` of the kernel (include/net/tcp_states.h).
 pub const TCP_SYN_SENT: i32 = 2;
+/// See [`TCP_SYN_SENT`].
+pub const TCP_FIN_WAIT1: i32 = 4;
 /// See [`TCP_SYN_SENT`].
 pub const TCP_CLOSE: i32 = 7;
 /// See [`TCP_SYN_SENT`].

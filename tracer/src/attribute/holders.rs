@@ -12,7 +12,7 @@ use super::{
     pace::Pace,
     process::{Processes, Start, start_ticks},
 };
-use crate::model::Process;
+use crate::{host::netns::pids, model::Process};
 
 /// A process that held the socket, by pid and start time in ticks.
 type Id = (u32, u64);
@@ -122,12 +122,6 @@ fn scan(wanted: impl Fn(u64) -> bool) -> HashMap<u64, Vec<Id>> {
         holders.sort_unstable_by_key(|(pid, _)| (*pid == 1, *pid));
     }
     found
-}
-
-/// Every process id in /proc.
-pub(super) fn pids() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Inodes of the sockets that a process holds; none if it is gone or another

@@ -2,16 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::File,
     io,
-    os::{
-        fd::AsRawFd,
-        unix::fs::{FileExt, MetadataExt},
-    },
-    path::{Path, PathBuf},
+    os::unix::fs::FileExt,
+    path::Path,
 };
 
-use super::{holders::pids, pace::Pace};
+use super::pace::Pace;
+use crate::host::netns;
 
 /// Counters of `TcpExt` in /proc/net/netstat, since the namespace was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,7 +81,7 @@ impl Namespaces {
             sought: BTreeSet::new(),
         };
         let mut existing = namespaces.pace.measure(inhabited);
-        for (inum, path) in named() {
+        for (inum, path) in netns::named() {
             existing.entry(inum).or_insert_with(|| open_inside(&path));
         }
         for (inum, netstat) in existing {
@@ -123,7 +121,7 @@ impl Namespaces {
     /// else keeps: an open file would keep them, and their devices, alive.
     pub(crate) fn refresh(&mut self) {
         let mut inhabited = self.pace.measure(inhabited);
-        let named = named();
+        let named = netns::named();
         for (inum, path) in &named {
             if !inhabited.contains_key(inum) && !self.known.contains_key(inum) {
                 inhabited.insert(*inum, open_inside(path));
@@ -196,8 +194,8 @@ impl Namespaces {
 /// Every namespace that a process is in, with its counters.
 fn inhabited() -> BTreeMap<u32, io::Result<File>> {
     let mut found = BTreeMap::new();
-    for pid in pids() {
-        let Some(inum) = namespace_of(pid) else {
+    for pid in netns::pids() {
+        let Some(inum) = netns::of_process(pid) else {
             continue;
         };
         let open = || File::open(format!("/proc/{pid}/net/netstat"));
@@ -210,41 +208,9 @@ fn inhabited() -> BTreeMap<u32, io::Result<File>> {
     found
 }
 
-/// Namespaces that `ip netns add` keeps alive, processes or not.
-fn named() -> BTreeMap<u32, PathBuf> {
-    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let path = entry.path();
-            Some((u32::try_from(fs::metadata(&path).ok()?.ino()).ok()?, path))
-        })
-        .collect()
-}
-
-/// Opens the counters of a namespace that no process is in, from a thread that
-/// enters it for that and ends.
+/// Opens the counters of a namespace that no process is in.
 fn open_inside(namespace: &Path) -> io::Result<File> {
-    let namespace = File::open(namespace)?;
-    let inside = std::thread::spawn(move || {
-        // SAFETY: setns has no memory effects; it moves this thread alone.
-        if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        File::open("/proc/thread-self/net/netstat")
-    });
-    inside
-        .join()
-        .unwrap_or_else(|_| Err(io::Error::other("the thread that read it ended early")))
-}
-
-/// Inode number of the network namespace of a process.
-fn namespace_of(pid: u32) -> Option<u32> {
-    let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
-    link.to_str()?
-        .strip_prefix("net:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
+    netns::inside(namespace, || File::open("/proc/thread-self/net/netstat"))
 }
 
 fn read(netstat: &File) -> io::Result<Netstat> {
@@ -298,7 +264,7 @@ mod tests {
     #[test]
     fn this_namespace_is_found_and_readable() {
         let mut namespaces = Namespaces::new();
-        let own = namespace_of(std::process::id()).unwrap_or(0);
+        let own = netns::of_process(std::process::id()).unwrap_or(0);
         assert!(namespaces.deltas().contains_key(&own));
         namespaces.refresh();
         assert!(

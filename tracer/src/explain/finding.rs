@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use jiff::Timestamp;
 use tracer_common::{Cause, Kind};
 
+pub(crate) use crate::host::settings::Settings;
 use crate::model::{Process, Queue};
 
 /// What a piece of advice says. `id` is stable and explained in docs/advice.md.
@@ -179,36 +180,6 @@ pub(crate) enum BoundUnused {
     PidfdGetfd,
     /// Not at all, or not all of them, and why.
     Incomplete(String),
-}
-
-/// The settings of a network namespace that explain failures and that advice
-/// refers to. `None`: this kernel lacks it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Settings {
-    /// `net.ipv4.ip_local_port_range`
-    pub(crate) port_range: Option<(u16, u16)>,
-    /// `net.ipv4.ip_local_reserved_ports`, as ranges, ends included.
-    pub(crate) reserved_ports: Vec<(u16, u16)>,
-    /// `net.ipv4.tcp_tw_reuse`: 0 off, 1 on, 2 for loopback.
-    pub(crate) tw_reuse: Option<u32>,
-    /// `net.ipv4.tcp_tw_reuse_delay`, milliseconds.
-    pub(crate) tw_reuse_delay: Option<u32>,
-    /// `net.ipv4.tcp_timestamps`: 0 off.
-    pub(crate) timestamps: Option<u32>,
-    /// `net.ipv4.tcp_max_tw_buckets`
-    pub(crate) max_tw_buckets: Option<u32>,
-    /// `net.core.somaxconn`
-    pub(crate) somaxconn: Option<u32>,
-    /// `net.ipv4.tcp_max_syn_backlog`
-    pub(crate) max_syn_backlog: Option<u32>,
-    /// `net.ipv4.tcp_syncookies`: 0 off, 1 when needed, 2 always.
-    pub(crate) syncookies: Option<u32>,
-    /// `net.ipv4.tcp_abort_on_overflow`
-    pub(crate) abort_on_overflow: Option<u32>,
-    /// `net.ipv4.tcp_synack_retries`
-    pub(crate) synack_retries: Option<u32>,
-    /// Whether sockets here know `IP_LOCAL_PORT_RANGE`.
-    pub(crate) has_own_range: bool,
 }
 
 /// What a listener's queue drops add up to.

@@ -107,6 +107,7 @@ fn offsets(types: &KernelTypes) -> Config {
         sk_ack_backlog: at("sock", "sk_ack_backlog"),
         sk_max_ack_backlog: at("sock", "sk_max_ack_backlog"),
         sk_socket: at("sock", "sk_socket"),
+        inet_local_port_range: at("inet_sock", "local_port_range"),
         icsk_qlen: at("inet_connection_sock", "icsk_accept_queue.qlen.counter"),
         icsk_defer_accept: at(
             "inet_connection_sock",
@@ -125,6 +126,7 @@ fn offsets(types: &KernelTypes) -> Config {
         net_syncookies: at("net", "ipv4.sysctl_tcp_syncookies"),
         net_abort_on_overflow: at("net", "ipv4.sysctl_tcp_abort_on_overflow"),
         net_max_syn_backlog: at("net", "ipv4.sysctl_max_syn_backlog"),
+        net_somaxconn: at("net", "core.sysctl_somaxconn"),
         skb_head: at("sk_buff", "head"),
         skb_network_header: at("sk_buff", "network_header"),
         skb_transport_header: at("sk_buff", "transport_header"),
@@ -139,6 +141,7 @@ fn offsets(types: &KernelTypes) -> Config {
         file_private: at("file", "private_data"),
         file_inode: at("file", "f_inode"),
         inode_mode: at("inode", "i_mode"),
+        regs_number: at("pt_regs", "orig_ax"),
         regs_arg0: at("pt_regs", "di"),
         regs_arg1: at("pt_regs", "si"),
         has_task_pt_regs: 0,

@@ -1,10 +1,14 @@
 //! What this machine offers, and what to do with it.
 //!
 //! [`facts`] probes and decides nothing; [`plan`] decides and probes nothing.
+//! [`netns`], [`sock_diag`] and [`settings`] show one network namespace.
 
 pub(crate) mod btf;
 pub(crate) mod clock;
 pub(crate) mod facts;
 pub(crate) mod mounts;
+pub(crate) mod netns;
 pub(crate) mod plan;
 pub(crate) mod privileges;
+pub(crate) mod settings;
+pub(crate) mod sock_diag;

@@ -103,7 +103,7 @@ impl Probe {
 
     /// Whether anything that reports a failure is attached.
     pub(crate) fn sees_anything(&self) -> bool {
-        let observers = [Purpose::Listener, Purpose::Acceptor];
+        let observers = [Purpose::Listener, Purpose::Acceptor, Purpose::Closer];
         self.served
             .iter()
             .any(|served| served.by.is_some() && !observers.contains(&served.purpose))

@@ -10,6 +10,7 @@ pub(super) fn groups(facts: &Facts, choice: Choice) -> Vec<Group> {
     vec![
         planner.listener(),
         planner.acceptor(),
+        planner.closer(),
         planner.connect(),
         planner.connect_outer(),
         planner.bind(),
@@ -158,6 +159,19 @@ impl Planner<'_> {
                 Some(NO_SYSCALL),
             )
             .group
+    }
+
+    /// The raw tracepoint whatever the choice: no function hook sees the same, and
+    /// a choice is about how failures are seen.
+    fn closer(&self) -> Group {
+        let mut group = self.serve(&[Purpose::Closer]).group;
+        group.candidates.push(Candidate {
+            tier: Tier::Portable,
+            attachments: vec![set_state("raw_tp_closer")],
+            exactness: Exactness::Exact,
+            note: None,
+        });
+        group
     }
 
     /// Attached in this order: a verdict at the return needs the entry, and an

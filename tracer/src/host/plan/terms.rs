@@ -76,6 +76,7 @@ pub(crate) enum Purpose {
     OverflowReset,
     Listener,
     Acceptor,
+    Closer,
 }
 
 impl Purpose {
@@ -92,6 +93,7 @@ impl Purpose {
             Self::OverflowReset => "overflow_reset",
             Self::Listener => "listener",
             Self::Acceptor => "acceptor",
+            Self::Closer => "closer",
         }
     }
 
@@ -108,6 +110,7 @@ impl Purpose {
             Self::OverflowReset => "resets on overflow are not seen",
             Self::Listener => "who opened a listener is known only from /proc",
             Self::Acceptor => "who accepts from a listener is not known",
+            Self::Closer => "who closed a connection, and so made a TIME_WAIT socket, is not known",
         }
     }
 }
@@ -173,4 +176,13 @@ pub(crate) struct Plan {
     pub(crate) groups: Vec<Group>,
     /// Members that this kernel lacks and without which nothing can be said.
     pub(crate) missing_members: Vec<&'static str>,
+}
+
+impl Plan {
+    /// The same plan, but for what the user does not want.
+    pub(crate) fn without(mut self, purpose: Purpose) -> Self {
+        self.groups
+            .retain(|group| !group.purposes.contains(&purpose));
+        self
+    }
 }

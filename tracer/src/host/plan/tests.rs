@@ -83,6 +83,23 @@ fn every_purpose_tries_every_tier_best_first() {
 }
 
 #[test]
+fn closers_are_seen_by_a_tracepoint_in_every_tier() {
+    for choice in [
+        Choice::Auto,
+        Choice::Function,
+        Choice::Kprobe,
+        Choice::Portable,
+    ] {
+        let plan = plan(&facts(), choice);
+        let programs = programs(&plan, Purpose::Closer, Tier::Portable);
+        assert_eq!(programs, ["raw_tp_closer"]);
+        let without = plan.without(Purpose::Closer);
+        let is_closer = |group: &Group| group.purposes.contains(&Purpose::Closer);
+        assert!(!without.groups.iter().any(is_closer));
+    }
+}
+
+#[test]
 fn a_forced_tier_is_the_only_one() {
     let choices = [
         (Choice::Function, Tier::Function),
