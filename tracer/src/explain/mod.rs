@@ -7,4 +7,5 @@
 //! about either (pure).
 
 pub(crate) mod advice;
+pub(crate) mod census;
 pub(crate) mod finding;
