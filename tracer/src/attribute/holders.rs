@@ -4,18 +4,14 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    os::unix::ffi::OsStrExt,
     time::{Duration, Instant},
 };
 
-use super::{
-    pace::Pace,
-    process::{Processes, Start, start_ticks},
+use super::{pace::Pace, process::Processes};
+use crate::{
+    host::{descriptors, netns::pids},
+    model::Process,
 };
-use crate::{host::netns::pids, model::Process};
-
-/// A process that held the socket, by pid and start time in ticks.
-type Id = (u32, u64);
 
 struct Known {
     /// The holders when they were last seen, also for when they are gone.
@@ -70,13 +66,13 @@ impl Holders {
 
     /// Looks for the holders of every socket that `wanted` names.
     fn scan(&mut self, wanted: impl Fn(u64) -> bool, processes: &mut Processes) {
-        let found = self.pace.measure(|| scan(wanted));
+        let found = self.pace.measure(|| descriptors::holders(wanted));
         let now = Instant::now();
         self.known.retain(|inode, known| {
             found.contains_key(inode) || now.duration_since(known.asked) < FORGOTTEN
         });
-        for (inode, ids) in found {
-            let holders = look_up_all(&ids, processes);
+        for (inode, pids) in found {
+            let holders = look_up_all(&pids, processes);
             if holders.is_empty() {
                 continue;
             }
@@ -91,56 +87,11 @@ impl Holders {
     }
 }
 
-fn look_up_all(holders: &[Id], processes: &mut Processes) -> Vec<Process> {
+fn look_up_all(holders: &[u32], processes: &mut Processes) -> Vec<Process> {
     holders
         .iter()
-        .filter_map(|(pid, start)| processes.look_up(*pid, Some(Start::Ticks(*start))))
+        .filter_map(|pid| processes.look_up(*pid, None))
         .collect()
-}
-
-/// Holders of every socket that `wanted` names.
-fn scan(wanted: impl Fn(u64) -> bool) -> HashMap<u64, Vec<Id>> {
-    let mut found: HashMap<u64, Vec<Id>> = HashMap::new();
-    for pid in pids() {
-        let mut held: Vec<u64> = sockets_of(pid)
-            .into_iter()
-            .filter(|inode| wanted(*inode))
-            .collect();
-        if held.is_empty() {
-            continue;
-        }
-        held.sort_unstable();
-        held.dedup();
-        let Some(start) = start_ticks(pid) else {
-            continue;
-        };
-        for inode in held {
-            found.entry(inode).or_default().push((pid, start));
-        }
-    }
-    for holders in found.values_mut() {
-        holders.sort_unstable_by_key(|(pid, _)| (*pid == 1, *pid));
-    }
-    found
-}
-
-/// Inodes of the sockets that a process holds; none if it is gone or another
-/// user's and not ours to read.
-fn sockets_of(pid: u32) -> Vec<u64> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok())
-        .filter_map(|target| socket_inode(target.as_os_str().as_bytes()))
-        .collect()
-}
-
-/// The number in `socket:[N]`.
-fn socket_inode(link: &[u8]) -> Option<u64> {
-    let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 /// Inodes of the listening TCP sockets of every namespace that a process is in.
@@ -190,20 +141,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_socket_links() {
-        assert_eq!(socket_inode(b"socket:[123]"), Some(123));
-        for other in [
-            &b"pipe:[1]"[..],
-            b"socket:[]",
-            b"socket:[1",
-            b"/dev/null",
-            b"\xff",
-        ] {
-            assert_eq!(socket_inode(other), None);
-        }
-    }
-
-    #[test]
     fn reads_listening_rows_only() {
         let row = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4242 1 0000000000000000 100 0 0 10 0";
         assert_eq!(listening_row(row), Some(4242));
@@ -216,8 +153,8 @@ mod tests {
     fn names_this_process_for_its_listener() -> std::io::Result<()> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         use std::os::fd::AsRawFd;
-        let link = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd()))?;
-        let inode = socket_inode(link.as_os_str().as_bytes()).unwrap_or(0);
+        use std::os::unix::fs::MetadataExt;
+        let inode = fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd()))?.ino();
         assert!(listening_inodes().contains(&inode));
         let mut processes = Processes::new();
         let mut holders = Holders::new(&mut processes);

@@ -8,7 +8,7 @@ pub(crate) mod namespaces;
 mod pace;
 pub(crate) mod process;
 
-use tracer_common::{Task, flag};
+use tracer_common::flag;
 
 use crate::{
     decode::{Decoded, comm},
@@ -16,7 +16,7 @@ use crate::{
     model::{Failure, Process, Queue, Role},
 };
 use holders::Holders;
-use process::{Processes, Start};
+use process::Processes;
 
 /// Attributes events; keeps what it learned about processes and listeners.
 pub(crate) struct Attributor {
@@ -67,7 +67,10 @@ impl Attributor {
     fn caller(&mut self, event: &Decoded) -> Option<(Process, Role)> {
         let caller = &event.raw.caller;
         if caller.flags & flag::KERNEL_THREAD == 0 {
-            return self.task(caller).map(|process| (process, Role::Caller));
+            return self
+                .processes
+                .of_task(caller)
+                .map(|process| (process, Role::Caller));
         }
         // A kernel thread works for someone if a process holds the socket:
         // the extra subflows of an MPTCP connection.
@@ -86,28 +89,12 @@ impl Attributor {
     fn listener(&mut self, event: &Decoded) -> (Option<(Process, Role)>, Vec<Process>) {
         let raw = &event.raw;
         let holders = self.holders.of(raw.inode, &mut self.processes);
-        let opener = self.task(&raw.listener);
-        let acceptor = self.task(&raw.acceptor);
+        let opener = self.processes.of_task(&raw.listener);
+        let acceptor = self.processes.of_task(&raw.acceptor);
         let fallback = (raw.flags & flag::KERNEL_SOCKET != 0)
             .then(|| (Process::kernel(b"kernel"), Role::Holder));
         let process = responsible(acceptor, opener, &holders).or(fallback);
         (process, holders)
-    }
-
-    fn task(&mut self, task: &Task) -> Option<Process> {
-        if task.tgid == 0 {
-            return None;
-        }
-        let start = Start::Nanoseconds(task.start_ns);
-        let known = self.processes.look_up(task.tgid, Some(start));
-        let mut process = known.unwrap_or(Process {
-            pid: task.tgid,
-            ..Process::default()
-        });
-        process.comm = comm(task).to_vec();
-        process.tid = Some(task.tid);
-        process.uid = Some(task.uid);
-        Some(process)
     }
 }
 

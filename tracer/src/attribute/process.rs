@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, fs, os::unix::ffi::OsStringExt, time::Instant};
 
-use crate::{host::clock, model::Process};
+use tracer_common::{Task, flag};
+
+use crate::{decode::comm, host::clock, model::Process};
 
 /// How many processes are remembered. Beyond that, all are forgotten at once:
 /// /proc is then read again, and one that is gone keeps the name the kernel
@@ -63,6 +65,25 @@ impl Processes {
                 .map(|(process, _)| process.clone()),
             (None, None) => None,
         }
+    }
+
+    /// The process that the kernel side saw: its name at that moment, and what
+    /// /proc adds if it still shows the same process. `None`: nobody was seen.
+    pub(crate) fn of_task(&mut self, task: &Task) -> Option<Process> {
+        if task.tgid == 0 {
+            return None;
+        }
+        let start = Start::Nanoseconds(task.start_ns);
+        let known = self.look_up(task.tgid, Some(start));
+        let mut process = known.unwrap_or(Process {
+            pid: task.tgid,
+            kernel: task.flags & flag::KERNEL_THREAD != 0,
+            ..Process::default()
+        });
+        process.comm = comm(task).to_vec();
+        process.tid = Some(task.tid);
+        process.uid = Some(task.uid);
+        Some(process)
     }
 
     fn ticks(&self, start: Start) -> u64 {

@@ -7,5 +7,7 @@
 //! about either (pure).
 
 pub(crate) mod advice;
+pub(crate) mod bound;
 pub(crate) mod census;
 pub(crate) mod finding;
+pub(crate) mod snapshot;

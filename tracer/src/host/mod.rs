@@ -5,6 +5,7 @@
 
 pub(crate) mod btf;
 pub(crate) mod clock;
+pub(crate) mod descriptors;
 pub(crate) mod facts;
 pub(crate) mod mounts;
 pub(crate) mod netns;

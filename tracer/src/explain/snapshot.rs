@@ -1,0 +1,96 @@
+//! What sockets, and what settings, does a network namespace have right now?
+
+use std::{collections::HashSet, io, net::SocketAddr, os::fd::AsFd, path::Path, sync::OnceLock};
+
+use rustix::{
+    net::{AddressFamily, SocketType, bind, socket},
+    thread::{UnshareFlags, unshare_unsafe},
+};
+
+use super::{bound, finding::BoundUnused};
+use crate::host::{
+    netns,
+    settings::{self, Settings},
+    sock_diag::{self, ALL_STATES, Protocol, Row, state},
+};
+
+/// The sockets of one protocol in one namespace.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) settings: Settings,
+    /// Listed by the kernel, and then those bound and unused.
+    pub(crate) rows: Vec<Row>,
+    /// How the latter were found.
+    pub(crate) bound_unused: BoundUnused,
+}
+
+/// Looks into the namespace `inum` at `path`.
+///
+/// # Errors
+/// The namespace is gone or may not be entered, or the kernel has no sock_diag.
+pub(crate) fn take(inum: u32, path: &Path, protocol: Protocol) -> io::Result<Snapshot> {
+    let (settings, mut rows) = netns::inside(path, || {
+        let rows = sock_diag::list(protocol, ALL_STATES)?;
+        Ok((settings::read(), rows))
+    })?;
+    let bound_unused = match (protocol, lists_bound_unused()) {
+        // UDP has one table, and every bound socket is in it.
+        (Protocol::Udp, _) | (_, Ok(true)) => BoundUnused::SockDiag,
+        (_, Ok(false)) => {
+            let listed: HashSet<u64> = rows.iter().map(|row| row.inode).collect();
+            let (bound, why) = bound::unlisted(inum, &listed);
+            rows.extend(bound);
+            why.map_or(BoundUnused::PidfdGetfd, BoundUnused::Incomplete)
+        }
+        (_, Err(why)) => BoundUnused::Incomplete(why.to_owned()),
+    };
+    Ok(Snapshot {
+        settings,
+        rows,
+        bound_unused,
+    })
+}
+
+/// Whether this kernel lists bound, unused sockets. No version tells, and asking
+/// an old one is no error, so one such socket is made, in a namespace of its own
+/// where it is in nobody's way, and looked for.
+fn lists_bound_unused() -> Result<bool, &'static str> {
+    static LISTS: OnceLock<Option<bool>> = OnceLock::new();
+    let trial = || std::thread::spawn(try_bound_unused).join().ok()?.ok();
+    LISTS
+        .get_or_init(trial)
+        .ok_or("whether this kernel lists them could not be tried")
+}
+
+fn try_bound_unused() -> io::Result<bool> {
+    // SAFETY: of all that can be unshared only a change of memory or of
+    // descriptors could break safe code; this is neither.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(socket.as_fd(), &SocketAddr::from(([0, 0, 0, 0], 0)))?;
+    let rows = sock_diag::list(Protocol::Tcp, 1 << state::BOUND_INACTIVE)?;
+    Ok(!rows.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_socket_is_found() -> io::Result<()> {
+        let mine = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(mine.as_fd(), &SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let own = netns::of_process(std::process::id()).unwrap_or_default();
+        let path = Path::new("/proc/self/ns/net");
+        // Without privileges a namespace may not be entered.
+        let Ok(snapshot) = take(own, path, Protocol::Tcp) else {
+            return Ok(());
+        };
+        let is_bound = |row: &&Row| row.state == state::BOUND_INACTIVE;
+        if snapshot.bound_unused == BoundUnused::SockDiag {
+            assert!(snapshot.rows.iter().any(|row| is_bound(&row)));
+        }
+        assert!(snapshot.settings.port_range.is_some());
+        Ok(())
+    }
+}
