@@ -103,7 +103,7 @@ fn dump(family: i32, protocol: Protocol, states: u32, rows: &mut Vec<Row>) -> io
         if got == 0 {
             return Err(io::Error::other("the list of sockets ends early"));
         }
-        if read(&buffer, rows)? {
+        if read(&buffer, protocol, rows)? {
             return Ok(());
         }
     }
@@ -142,13 +142,13 @@ fn request(family: i32, protocol: Protocol, states: u32) -> Vec<u8> {
 }
 
 /// Reads one answer; `true`: it was the last.
-fn read(mut bytes: &[u8], rows: &mut Vec<Row>) -> io::Result<bool> {
+fn read(mut bytes: &[u8], protocol: Protocol, rows: &mut Vec<Row>) -> io::Result<bool> {
     while !bytes.is_empty() {
         let message = NetlinkBuffer::new_checked(bytes).map_err(io::Error::other)?;
         match message.message_type() {
             NLMSG_DONE => return Ok(true),
             NLMSG_ERROR => return Err(refusal(message.payload())),
-            SOCK_DIAG_BY_FAMILY => rows.extend(row(message.payload())),
+            SOCK_DIAG_BY_FAMILY => rows.extend(row(message.payload(), protocol)),
             _ => {}
         }
         let length = usize::try_from(message.length()).unwrap_or(usize::MAX);
@@ -172,14 +172,17 @@ const EXPIRES: usize = 52;
 /// Size of `struct inet_diag_msg`; attributes follow.
 const ROW: usize = 72;
 
-fn row(payload: &[u8]) -> Option<Row> {
+fn row(payload: &[u8], protocol: Protocol) -> Option<Row> {
     let header = InetResponseHeader::parse(payload).ok()?;
     let id = &header.socket_id;
     let address = |ip: IpAddr, port| SocketAddr::new(ip.to_canonical(), port);
     Some(Row {
-        state: match header.state {
-            state::NEW_SYN_RECV => state::SYN_RECV,
-            other => other,
+        state: match (header.state, protocol) {
+            (state::NEW_SYN_RECV, _) => state::SYN_RECV,
+            // What is listed for the pseudo-state is shown as closed; other
+            // closed TCP sockets are in no table.
+            (state::CLOSE, Protocol::Tcp) => state::BOUND_INACTIVE,
+            (other, _) => other,
         },
         local: address(id.source_address, id.source_port),
         remote: address(id.destination_address, id.destination_port),
@@ -258,15 +261,15 @@ mod tests {
         let mut rows = Vec::new();
         let mut bytes = request(libc::AF_INET, Protocol::Tcp, ALL_STATES);
         for length in 0..bytes.len() {
-            let _ = read(&bytes[..length], &mut rows);
+            let _ = read(&bytes[..length], Protocol::Tcp, &mut rows);
         }
         // A length of nothing must not be read for ever.
         bytes[..4].fill(0);
-        let _ = read(&bytes, &mut rows);
+        let _ = read(&bytes, Protocol::Tcp, &mut rows);
         bytes[..4].fill(0xff);
-        assert!(read(&bytes, &mut rows).is_err());
-        assert!(read(&[], &mut rows).is_ok_and(|is_last| !is_last));
+        assert!(read(&bytes, Protocol::Tcp, &mut rows).is_err());
+        assert!(read(&[], Protocol::Tcp, &mut rows).is_ok_and(|is_last| !is_last));
         assert_eq!(refusal(&(-2_i32).to_ne_bytes()).raw_os_error(), Some(2));
-        assert_eq!(row(&[2; 71]), None);
+        assert_eq!(row(&[2; 71], Protocol::Tcp), None);
     }
 }

@@ -276,7 +276,13 @@ fn real_kernels() -> BTreeMap<String, (String, Facts)> {
 #[test]
 fn real_kernels_have_every_member_and_every_function() {
     for (series, (_, facts)) in real_kernels() {
-        let config = zerocopy::IntoBytes::as_bytes(&facts.config);
+        let mut known = facts.config;
+        // The one thing that 5.10 does not have.
+        if series == "5.10" {
+            assert_eq!(known.inet_local_port_range, ABSENT);
+            known.inet_local_port_range = 0;
+        }
+        let config = zerocopy::IntoBytes::as_bytes(&known);
         let absent = config
             .chunks(4)
             .position(|word| word == ABSENT.to_ne_bytes());
