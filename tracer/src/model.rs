@@ -58,6 +58,15 @@ impl Process {
     }
 }
 
+/// What `listen()` was called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// As given; the kernel takes a negative number for the largest.
+    pub(crate) backlog: i32,
+    /// `net.core.somaxconn` at that moment.
+    pub(crate) somaxconn: u32,
+}
+
 /// Length and limit of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Queue {
@@ -91,6 +100,14 @@ pub(crate) struct Failure {
     pub(crate) request_queue: Option<Queue>,
     /// The connection used a syncookie.
     pub(crate) syncookie: bool,
+    /// What `listen()` was called with, for queue drops.
+    pub(crate) asked: Option<Asked>,
+    /// The socket's own `IP_LOCAL_PORT_RANGE`.
+    pub(crate) own_range: Option<(u16, u16)>,
+    /// The census that explains it.
+    pub(crate) census: Option<u64>,
+    /// The finding about its listener.
+    pub(crate) queue: Option<u64>,
 }
 
 impl Failure {
@@ -102,6 +119,35 @@ impl Failure {
                 .iter()
                 .any(|(process, _)| pids.contains(&process.pid))
             || self.holders.iter().any(|holder| pids.contains(&holder.pid))
+    }
+}
+
+#[cfg(test)]
+impl Failure {
+    /// Some failure, for tests to change.
+    pub(crate) fn example() -> Self {
+        Self {
+            time: Timestamp::UNIX_EPOCH,
+            kind: Kind::ConnectFailed,
+            cause: Cause::PortsExhausted,
+            hook: Hook::FexitInetHashConnect,
+            errno: Some(99),
+            process: None,
+            holders: Vec::new(),
+            netns: 1,
+            family: Family::V4,
+            protocol: 6,
+            local: Some(SocketAddr::from(([10, 0, 0, 1], 0))),
+            remote: Some(SocketAddr::from(([10, 0, 0, 2], 5432))),
+            inode: Some(7),
+            accept_queue: None,
+            request_queue: None,
+            syncookie: false,
+            asked: None,
+            own_range: None,
+            census: None,
+            queue: None,
+        }
     }
 }
 

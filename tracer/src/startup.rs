@@ -6,8 +6,9 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::{
+    cli::Watch,
     exit::Failed,
-    host::{btf, facts::Facts, mounts::PrivateView, plan, plan::Choice, privileges},
+    host::{btf, facts::Facts, mounts::PrivateView, plan, plan::Purpose, privileges},
     probe::{Probe, Served},
 };
 
@@ -27,7 +28,7 @@ pub(crate) struct Startup {
 ///
 /// # Errors
 /// Missing privileges, no BTF, or nothing attaches.
-pub(crate) fn attach(choice: Choice, verbose: bool) -> Result<(Probe, Startup), Failed> {
+pub(crate) fn attach(arguments: &Watch) -> Result<(Probe, Startup), Failed> {
     let status = fs::read_to_string("/proc/self/status").context("/proc is not readable")?;
     let privileges = privileges::judge(&status);
     if !privileges.missing.is_empty() {
@@ -45,14 +46,17 @@ pub(crate) fn attach(choice: Choice, verbose: bool) -> Result<(Probe, Startup), 
         None
     });
     let facts = facts()?;
-    let plan = plan::plan(&facts, choice);
+    let mut plan = plan::plan(&facts, arguments.hooks);
+    if arguments.no_closers {
+        plan = plan.without(Purpose::Closer);
+    }
     if !plan.missing_members.is_empty() {
         let missing = plan.missing_members.join(", ");
         return Err(Failed::Unsupported(format!(
             "this kernel's BTF lacks {missing}"
         )));
     }
-    let mut probe = Probe::load(&facts.config, verbose).map_err(refused)?;
+    let mut probe = Probe::load(&facts.config, arguments.verbose).map_err(refused)?;
     probe.attach(&plan, &facts)?;
     if !probe.sees_anything() {
         return Err(nothing_attached(&probe.served));

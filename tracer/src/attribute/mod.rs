@@ -13,7 +13,7 @@ use tracer_common::flag;
 use crate::{
     decode::{Decoded, comm},
     host::clock,
-    model::{Failure, Process, Queue, Role},
+    model::{Asked, Failure, Process, Queue, Role},
 };
 use holders::Holders;
 use process::Processes;
@@ -60,6 +60,14 @@ impl Attributor {
             accept_queue: queue(raw.accept_len, raw.accept_max),
             request_queue: queue(raw.request_len, raw.request_max),
             syncookie: raw.flags & flag::SYNCOOKIE != 0,
+            asked: (raw.flags & flag::ASKED != 0).then_some(Asked {
+                backlog: raw.asked,
+                somaxconn: raw.somaxconn,
+            }),
+            own_range: (raw.own_low != 0 || raw.own_high != 0)
+                .then_some((raw.own_low, raw.own_high)),
+            census: None,
+            queue: None,
         }
     }
 

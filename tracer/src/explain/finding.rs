@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tracer_common::{Cause, Kind};
 
 pub(crate) use crate::host::settings::Settings;
+pub(crate) use crate::model::Asked;
 use crate::model::{Process, Queue};
 
 /// What a piece of advice says. `id` is stable and explained in docs/advice.md.
@@ -230,15 +231,6 @@ pub(crate) struct QueueFinding {
     pub(crate) ghost_count: u64,
     pub(crate) settings: Settings,
     pub(crate) advice: Vec<Advice>,
-}
-
-/// What `listen()` was called with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
-    /// As given; the kernel takes a negative number for the largest.
-    pub(crate) backlog: i32,
-    /// `net.core.somaxconn` at that moment.
-    pub(crate) somaxconn: u32,
 }
 
 /// A client that believes it is connected.

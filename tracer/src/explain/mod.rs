@@ -9,5 +9,9 @@
 pub(crate) mod advice;
 pub(crate) mod bound;
 pub(crate) mod census;
+pub(crate) mod closers;
+pub(crate) mod desk;
 pub(crate) mod finding;
+pub(crate) mod owners;
 pub(crate) mod snapshot;
+pub(crate) mod worker;

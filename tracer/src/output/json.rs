@@ -6,6 +6,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub(super) mod findings;
+
 use super::{End, Totals};
 use crate::{
     model::{Failure, Process, Queue, Role, errno_name, protocol_name},
@@ -68,9 +70,12 @@ pub(super) fn failure(failure: &Failure) -> Value {
         "local": failure.local.map(|address| address.to_string()),
         "remote": failure.remote.map(|address| address.to_string()),
         "socket": failure.inode.map(|inode| json!({ "inode": inode })),
-        "accept_queue": failure.accept_queue.map(queue),
+        "accept_queue": failure.accept_queue.map(|len| findings::accept_queue(len, failure.asked)),
         "request_queue": failure.request_queue.map(queue),
         "syncookie": failure.syncookie,
+        "port_range": failure.own_range.map(|(low, high)| json!({ "low": low, "high": high })),
+        "census": failure.census,
+        "queue": failure.queue,
         "hook": failure.hook.name(),
     })
 }

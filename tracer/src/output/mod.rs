@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     cli::Format,
+    explain::{census::Scope, finding::Census},
     model::Failure,
     reconcile::Row,
     source::counters::{Counts, Health},
@@ -86,6 +87,30 @@ impl Output {
         match &self.style {
             Style::Json => writeln!(self.out, "{}", json::failure(failure)),
             Style::Text(style) => writeln!(self.out, "{}", style.failure(failure)),
+        }
+    }
+
+    pub(crate) fn census(&mut self, census: &Census) -> io::Result<()> {
+        match &self.style {
+            Style::Json => writeln!(self.out, "{}", json::findings::census(census)),
+            Style::Text(style) => self.out.write_all(style.census(census).as_bytes()),
+        }
+    }
+
+    /// A census that could not be taken.
+    pub(crate) fn no_census(
+        &mut self,
+        time: Timestamp,
+        id: u64,
+        scope: &Scope,
+        why: &str,
+    ) -> io::Result<()> {
+        match &self.style {
+            Style::Json => {
+                let record = json::findings::no_census(time, id, scope, why);
+                writeln!(self.out, "{record}")
+            }
+            Style::Text(_) => writeln!(self.out, "   census {id} cannot be taken: {why}"),
         }
     }
 

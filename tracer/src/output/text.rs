@@ -1,5 +1,7 @@
 //! Records as lines for people. Pure, but for finding out about colour.
 
+mod findings;
+
 use std::fmt::Write;
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -301,8 +303,6 @@ fn beside(pair: Pair) -> String {
 mod tests {
     use std::net::SocketAddr;
 
-    use tracer_common::{Family, Hook};
-
     use super::*;
     use crate::model::Role;
 
@@ -324,22 +324,8 @@ mod tests {
 
     fn connect_failed() -> Failure {
         Failure {
-            time: Timestamp::UNIX_EPOCH,
-            kind: Kind::ConnectFailed,
-            cause: Cause::PortsExhausted,
-            hook: Hook::FexitInetHashConnect,
-            errno: Some(99),
             process: Some((process(42, b"checkout"), Role::Caller)),
-            holders: Vec::new(),
-            netns: 1,
-            family: Family::V4,
-            protocol: 6,
-            local: Some(SocketAddr::from(([10, 0, 0, 1], 0))),
-            remote: Some(SocketAddr::from(([10, 0, 0, 2], 5432))),
-            inode: Some(7),
-            accept_queue: None,
-            request_queue: None,
-            syncookie: false,
+            ..Failure::example()
         }
     }
 

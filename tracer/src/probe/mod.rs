@@ -109,6 +109,13 @@ impl Probe {
             .any(|served| served.by.is_some() && !observers.contains(&served.purpose))
     }
 
+    /// Whether anything serves `purpose`.
+    pub(crate) fn serves(&self, purpose: Purpose) -> bool {
+        self.served
+            .iter()
+            .any(|served| served.purpose == purpose && served.by.is_some())
+    }
+
     /// The log of the kernel side, for `-v`.
     pub(crate) fn bpf_mut(&mut self) -> &mut Ebpf {
         &mut self.bpf

@@ -1,6 +1,7 @@
 //! `tracer watch`: the loop from hook to output.
 
 mod child;
+mod explainer;
 mod reading;
 mod session;
 
@@ -14,7 +15,7 @@ use tokio::{
 
 use crate::{cli::Watch, exit::Failed, output::Output, startup};
 use child::Child;
-use session::Session;
+use session::{Ready, Session};
 
 /// How often namespaces are looked for and losses are reported.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -73,12 +74,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 async fn watch(arguments: &Watch) -> Result<u8, Failed> {
     // Before anything is attached, so that no signal finds the default action.
     let mut signals = Signals::new()?;
-    let (probe, startup) = startup::attach(arguments.hooks, arguments.verbose)?;
+    let (probe, startup) = startup::attach(arguments)?;
     let mut session = Session::new(probe, arguments, Output::new(arguments.format))?;
     session.start(&startup)?;
     let mut child = Child::spawn(&arguments.command)?;
     let reason = watch_until(&mut session, &mut signals, &mut child, arguments).await?;
-    session.finish(reason.name(), reason.exit_code())?;
+    session.finish(reason.name(), reason.exit_code()).await?;
     Ok(reason.exit_code())
 }
 
@@ -109,9 +110,9 @@ async fn watch_until(
             () = sleep_until(deadline) => return Ok(Reason::Duration),
             _ = interval.tick() => session.totals(false)?,
             _ = housekeeping.tick() => session.housekeeping()?,
-            ready = session.wait() => {
-                ready.context("the ring buffer cannot be polled")?;
-                session.drain(BATCH)?;
+            ready = session.wait() => match ready.context("the ring buffer cannot be polled")? {
+                Ready::Ring => session.drain(BATCH)?,
+                Ready::Finding(answer) => session.found(answer)?,
             }
         }
         if session.is_satisfied() {

@@ -5,11 +5,13 @@ use std::io;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use super::reading::Reading;
+use super::{explainer::Explainer, reading::Reading};
 use crate::{
     attribute::{Attributor, namespaces::Namespaces},
     cli::Watch,
     decode::decode,
+    explain::{closers::Closers, worker::Answer},
+    host::plan::Purpose,
     output::{End, Output, Totals, say},
     probe::Probe,
     reconcile::reconcile,
@@ -25,6 +27,7 @@ pub(super) struct Session {
     /// is attached before that.
     baseline: Reading,
     attributor: Attributor,
+    explainer: Explainer,
     output: Output,
     pids: Vec<u32>,
     wanted: Option<u64>,
@@ -41,6 +44,13 @@ pub(super) struct Session {
 /// The kernel side's diagnostics, for `-v`.
 type Log = aya_log::EbpfLogger<&'static dyn log::Log>;
 
+/// What there is to do.
+pub(super) enum Ready {
+    /// Something to [`Session::drain`].
+    Ring,
+    Finding(Answer),
+}
+
 impl Session {
     pub(super) fn new(mut probe: Probe, arguments: &Watch, output: Output) -> Result<Self> {
         let live = Live::new(probe.take_map::<aya::maps::RingBuf<_>>("EVENTS")?)?;
@@ -50,6 +60,8 @@ impl Session {
         } else {
             None
         };
+        let sees_closers = probe.serves(Purpose::Closer);
+        let closers = sees_closers.then(|| Closers::new(&mut probe)).transpose()?;
         let mut namespaces = Namespaces::new();
         let baseline = Reading::take(&counters, &mut namespaces)?;
         namespaces.start_here();
@@ -59,6 +71,7 @@ impl Session {
             namespaces,
             baseline,
             attributor: Attributor::new(),
+            explainer: Explainer::new(closers)?,
             output,
             pids: arguments.pids.clone(),
             wanted: arguments.count.map(Into::into),
@@ -78,9 +91,24 @@ impl Session {
         Ok(self.output.startup(startup, self.verbose)?)
     }
 
-    /// Waits for something to [`Session::drain`].
-    pub(super) async fn wait(&mut self) -> io::Result<()> {
-        self.live.wait().await
+    /// Waits for something to do. Safe to cancel.
+    pub(super) async fn wait(&mut self) -> io::Result<Ready> {
+        tokio::select! {
+            biased;
+            answer = self.explainer.answer() => Ok(Ready::Finding(answer)),
+            ring = self.live.wait() => ring.map(|()| Ready::Ring),
+        }
+    }
+
+    /// Shows what was found out.
+    pub(super) fn found(&mut self, answer: Answer) -> Result<()> {
+        match answer {
+            Answer::Census(census) => self.output.census(&census)?,
+            Answer::NoCensus(id, scope, why) => {
+                self.output.no_census(Timestamp::now(), id, &scope, &why)?;
+            }
+        }
+        Ok(self.output.flush()?)
     }
 
     /// Shows up to `limit` records of the ring.
@@ -101,8 +129,9 @@ impl Session {
             return Ok(());
         };
         self.namespaces.notice(event.raw.netns);
-        let failure = self.attributor.attribute(&event);
+        let mut failure = self.attributor.attribute(&event);
         if failure.concerns(&self.pids) {
+            self.explainer.explain(&mut failure, &self.counters)?;
             self.output.failure(&failure)?;
             self.shown += 1;
         }
@@ -161,10 +190,13 @@ impl Session {
     }
 
     /// Shows what is left, the totals and the end.
-    pub(super) fn finish(mut self, reason: &'static str, exit_code: u8) -> Result<()> {
+    pub(super) async fn finish(mut self, reason: &'static str, exit_code: u8) -> Result<()> {
         // What is in the ring now, and not what a flood adds meanwhile.
         self.drain(Live::CAPACITY)?;
         self.show_losses()?;
+        for answer in self.explainer.rest().await {
+            self.found(answer)?;
+        }
         self.totals(true)?;
         Ok(self.output.end(&End {
             time: Timestamp::now(),

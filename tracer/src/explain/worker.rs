@@ -1,0 +1,208 @@
+//! Takes censuses on a thread of its own: reading every socket of a host takes
+//! a fraction of a second, in which events go on.
+
+use std::{
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{
+    advice,
+    census::{Scope, account},
+    closers::Closers,
+    finding::{BoundUnused, Census},
+    owners::{Holders, Owners},
+    snapshot::{self, Snapshot},
+};
+use crate::{
+    attribute::process::Processes,
+    host::{netns, sock_diag::Protocol},
+    source::counters::Health,
+};
+
+/// Snapshots take at most one part in this many of one processor: the next one
+/// waits for that.
+const SHARE: u32 = 10;
+
+/// A census that is wanted.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) id: u64,
+    pub(crate) scope: Scope,
+    /// After the failure: a snapshot from before that would not explain it.
+    pub(crate) asked: Instant,
+    /// Read at that time: tells whether closers may be forgotten.
+    pub(crate) health: Health,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Census(Box<Census>),
+    /// It cannot be taken, and why.
+    NoCensus(u64, Scope, String),
+}
+
+/// The thread, seen from outside.
+pub(crate) struct Worker {
+    requests: Sender<Request>,
+    answers: UnboundedReceiver<Answer>,
+    outstanding: usize,
+}
+
+impl Worker {
+    /// `closers`: `None` if nobody watches who closes.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(crate) fn start(closers: Option<Closers>) -> Result<Self> {
+        let (requests, incoming) = mpsc::channel();
+        let (outgoing, answers) = unbounded_channel();
+        thread::Builder::new()
+            .name("tracer-census".into())
+            .spawn(move || work(closers, &incoming, &outgoing))
+            .context("the thread for censuses cannot be started")?;
+        Ok(Self {
+            requests,
+            answers,
+            outstanding: 0,
+        })
+    }
+
+    /// Asks for a census.
+    pub(crate) fn ask(&mut self, request: Request) {
+        if self.requests.send(request).is_ok() {
+            self.outstanding += 1;
+        }
+    }
+
+    /// How many answers are still to come.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// The next answer; waits for ever if none is to come. Safe to cancel.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        match self.answers.recv().await {
+            Some(answer) => {
+                self.outstanding = self.outstanding.saturating_sub(1);
+                answer
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn work(closers: Option<Closers>, requests: &Receiver<Request>, answers: &UnboundedSender<Answer>) {
+    let mut census_taker = CensusTaker {
+        closers,
+        processes: Processes::new(),
+        views: HashMap::new(),
+        next: Instant::now(),
+    };
+    // Ends when the other side of either channel is gone.
+    while let Ok(request) = requests.recv() {
+        let answer = match census_taker.take(&request) {
+            Ok(census) => Answer::Census(Box::new(census)),
+            Err(error) => Answer::NoCensus(request.id, request.scope, error.to_string()),
+        };
+        if answers.send(answer).is_err() {
+            return;
+        }
+    }
+}
+
+/// A namespace as it was a moment ago.
+struct View {
+    snapshot: Snapshot,
+    holders: Holders,
+    time: Timestamp,
+    begun: Instant,
+}
+
+struct CensusTaker {
+    closers: Option<Closers>,
+    processes: Processes,
+    views: HashMap<(u32, u16), Rc<View>>,
+    /// When the next snapshot may be taken.
+    next: Instant,
+}
+
+impl CensusTaker {
+    fn take(&mut self, request: &Request) -> io::Result<Census> {
+        let start = Instant::now();
+        let scope = &request.scope;
+        let view = self.view(scope, request.asked)?;
+        let snapshot = &view.snapshot;
+        let closers = self
+            .closers
+            .as_ref()
+            .map(|closers| (closers, scope.netns, request.health));
+        let mut owners = Owners::new(&view.holders, closers, &mut self.processes);
+        let account = account(scope, &snapshot.settings, &snapshot.rows, |row| {
+            owners.who(row)
+        })
+        .ok_or_else(|| io::Error::other("ip_local_port_range cannot be read"))?;
+        let is_complete = !matches!(snapshot.bound_unused, BoundUnused::Incomplete(_));
+        let mut census = Census {
+            id: request.id,
+            time: view.time,
+            netns: scope.netns,
+            kind: scope.kind,
+            cause: scope.cause,
+            protocol: scope.protocol,
+            source: scope.source,
+            destination: scope.destination,
+            range: account.range,
+            parts: account.parts,
+            free: if is_complete { account.free } else { 0 },
+            unexplained: if is_complete { 0 } else { account.free },
+            bound_unused: snapshot.bound_unused.clone(),
+            settings: snapshot.settings.clone(),
+            sockets: u64::try_from(snapshot.rows.len()).unwrap_or(u64::MAX),
+            took_ms: 0,
+            advice: Vec::new(),
+        };
+        census.advice = advice::on_census(&census);
+        census.took_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(census)
+    }
+
+    /// The namespace's sockets as they were after `asked`.
+    fn view(&mut self, scope: &Scope, asked: Instant) -> io::Result<Rc<View>> {
+        let key = (scope.netns, scope.protocol);
+        // Requests come in order: an older view serves none of those to come.
+        self.views.retain(|_, view| view.begun >= asked);
+        if let Some(view) = self.views.get(&key) {
+            return Ok(Rc::clone(view));
+        }
+        thread::sleep(self.next.saturating_duration_since(Instant::now()));
+        let begun = Instant::now();
+        let time = Timestamp::now();
+        let path = netns::find(scope.netns)
+            .ok_or_else(|| io::Error::other("the network namespace has no processes any more"))?;
+        let protocol = if i32::from(scope.protocol) == libc::IPPROTO_UDP {
+            Protocol::Udp
+        } else {
+            Protocol::Tcp
+        };
+        let snapshot = snapshot::take(scope.netns, &path, protocol)?;
+        let view = Rc::new(View {
+            holders: Holders::of(&snapshot.rows),
+            snapshot,
+            time,
+            begun,
+        });
+        self.next = Instant::now() + begun.elapsed() * SHARE;
+        self.views.insert(key, Rc::clone(&view));
+        Ok(view)
+    }
+}

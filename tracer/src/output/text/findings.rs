@@ -1,0 +1,152 @@
+//! Findings as lines for people. Pure.
+
+use std::fmt::Write;
+
+use super::{BOLD, DIM, Style, cause, name};
+use crate::{
+    explain::finding::{Advice, BoundUnused, Census, Holder, Owner, Part, PortState},
+    output::sanitize::printable,
+};
+
+/// How many holders of a part are shown.
+const HOLDERS: usize = 4;
+
+impl Style {
+    pub(in crate::output) fn census(&self, census: &Census) -> String {
+        let mut text = format!("   {}\n", self.paint(BOLD, &headline(census)));
+        for part in &census.parts {
+            let line = format!(
+                "   {:>9}  {:<38} {}",
+                part.ports,
+                state(part.state),
+                holders(part, census.range.is_one_port())
+            );
+            // Writing to a String cannot fail, here and below.
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+        let rest = if census.unexplained > 0 {
+            Some((census.unexplained, "unexplained"))
+        } else {
+            (census.free > 0 && !census.range.is_one_port()).then_some((census.free, "free now"))
+        };
+        if let Some((ports, what)) = rest {
+            let _ = writeln!(text, "   {ports:>9}  {what}");
+        }
+        if let Some(how) = how_bound_were_found(census) {
+            let _ = writeln!(text, "   {}", self.paint(DIM, &how));
+        }
+        text.push_str(&self.advice(&census.advice));
+        text
+    }
+
+    pub(super) fn advice(&self, advice: &[Advice]) -> String {
+        advice
+            .iter()
+            .map(|advice| {
+                let id = self.paint(DIM, &format!("[{}]", advice.id));
+                format!("      → {} {id}\n", advice.text)
+            })
+            .collect()
+    }
+}
+
+fn headline(census: &Census) -> String {
+    let range = census.range;
+    let mut text = format!("census {}: ", census.id);
+    if range.is_one_port() {
+        let _ = write!(text, "port {}", range.low);
+    } else {
+        let own = if range.is_own {
+            ", the socket's own range"
+        } else {
+            ""
+        };
+        let _ = write!(
+            text,
+            "{} ports ({}-{}{own})",
+            range.usable, range.low, range.high
+        );
+        if range.reserved > 0 {
+            let _ = write!(text, " without {} reserved", range.reserved);
+        }
+    }
+    if let Some(source) = census.source {
+        let _ = write!(text, " of {source}");
+    }
+    if let Some(destination) = census.destination {
+        let _ = write!(text, " to {destination}");
+    }
+    let _ = write!(text, ": {}", cause(census.cause));
+    text
+}
+
+fn state(state: PortState) -> &'static str {
+    match state {
+        PortState::Established => "connected",
+        PortState::CloseWait => "CLOSE_WAIT (closed by the peer only)",
+        PortState::SynSent => "connecting (SYN_SENT)",
+        PortState::SynRecv => "being accepted (SYN_RECV)",
+        PortState::Closing => "being closed (FIN_WAIT and the like)",
+        PortState::TimeWait => "TIME_WAIT",
+        PortState::Listening => "listening",
+        PortState::BoundUnused => "bound, not used",
+        PortState::BoundElsewhere => "bound, connected elsewhere",
+    }
+}
+
+fn holders(part: &Part, is_one_port: bool) -> String {
+    let verb = match part.state {
+        PortState::TimeWait | PortState::Closing => "closed by ",
+        _ => "",
+    };
+    let shown: Vec<String> = part
+        .holders
+        .iter()
+        .take(HOLDERS)
+        .map(|holder| {
+            let count = match (is_one_port, part.holders.len()) {
+                (true, _) if holder.sockets > 1 => format!(" {} sockets", holder.sockets),
+                (false, 2..) => format!(" {}", holder.ports),
+                _ => String::new(),
+            };
+            format!("{}{count}", owner(holder, verb))
+        })
+        .collect();
+    let mut text = shown.join(", ");
+    let others = part.holders.len().saturating_sub(HOLDERS);
+    if others > 0 {
+        let _ = write!(text, ", {others} more");
+    }
+    text
+}
+
+fn owner(holder: &Holder, verb: &str) -> String {
+    match &holder.owner {
+        Owner::Processes(program) => match (&program.named[..], program.count) {
+            ([(process, _), ..], 1) => format!("{verb}{}", name(process)),
+            (_, count) => format!("{verb}{} ({count} processes)", printable(&program.comm)),
+        },
+        Owner::Kernel => format!("{verb}the kernel"),
+        Owner::NotAccepted => "not accepted yet".to_owned(),
+        Owner::BeforeTracer => "closed before tracer started".to_owned(),
+        Owner::Unknown(why) => format!("unknown ({why})"),
+    }
+}
+
+fn how_bound_were_found(census: &Census) -> Option<String> {
+    let has_some = census
+        .parts
+        .iter()
+        .any(|part| part.state == PortState::BoundUnused);
+    match &census.bound_unused {
+        BoundUnused::SockDiag => None,
+        BoundUnused::PidfdGetfd if has_some => Some(
+            "bound, unused sockets: this kernel does not list them; found by asking the sockets of every process"
+                .to_owned(),
+        ),
+        BoundUnused::PidfdGetfd => None,
+        BoundUnused::Incomplete(why) => {
+            Some(format!("bound, unused sockets may be missing: {why}"))
+        }
+    }
+}

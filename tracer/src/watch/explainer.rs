@@ -1,0 +1,83 @@
+//! From failures to findings: asks for what explains a failure, and hands out
+//! the answers when they come.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::time::{Instant as Later, timeout_at};
+
+use crate::{
+    explain::{
+        closers::Closers,
+        desk::{Desk, Given},
+        worker::{Answer, Request, Worker},
+    },
+    model::Failure,
+    source::counters::Counters,
+};
+
+/// At the end, answers are waited for this long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct Explainer {
+    desk: Desk,
+    worker: Worker,
+    last_id: u64,
+}
+
+impl Explainer {
+    /// # Errors
+    /// The thread for censuses cannot be started.
+    pub(super) fn new(closers: Option<Closers>) -> Result<Self> {
+        Ok(Self {
+            desk: Desk::default(),
+            worker: Worker::start(closers)?,
+            last_id: 0,
+        })
+    }
+
+    /// Notes in the failure what will explain it, and asks for that.
+    ///
+    /// # Errors
+    /// tracer's counters cannot be read.
+    pub(super) fn explain(&mut self, failure: &mut Failure, counters: &Counters) -> Result<()> {
+        let now = Instant::now();
+        let last_id = &mut self.last_id;
+        let given = self.desk.ask(failure, now, || {
+            *last_id += 1;
+            *last_id
+        });
+        failure.census = match given {
+            None => None,
+            Some(Given::Shared(id)) => Some(id),
+            Some(Given::New(id, scope)) => {
+                self.worker.ask(Request {
+                    id,
+                    scope,
+                    asked: now,
+                    health: counters.health()?,
+                });
+                Some(id)
+            }
+        };
+        Ok(())
+    }
+
+    /// The next finding; waits for ever if none is to come. Safe to cancel.
+    pub(super) async fn answer(&mut self) -> Answer {
+        self.worker.answer().await
+    }
+
+    /// The findings that are still to come.
+    pub(super) async fn rest(&mut self) -> Vec<Answer> {
+        let deadline = Later::now() + PATIENCE;
+        let mut rest = Vec::new();
+        while self.worker.outstanding() > 0 {
+            match timeout_at(deadline, self.worker.answer()).await {
+                Ok(answer) => rest.push(answer),
+                Err(_) => break,
+            }
+        }
+        rest
+    }
+}
