@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 pub(crate) const ORDER: &str = "modules.order";
 
 /// Packets from nowhere, namespaces, and sock_diag for the census.
-const WANTED: [&str; 6] = [
+const WANTED: [&str; 7] = [
     "tun",
     "veth",
     "dummy",
     "inet_diag",
     "tcp_diag",
+    "udp_diag",
     "mptcp_diag",
 ];
 

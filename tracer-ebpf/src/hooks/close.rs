@@ -17,7 +17,9 @@ use crate::{
 #[raw_tracepoint]
 pub fn raw_tp_closer(ctx: RawTracePointContext) -> i32 {
     let sk = Sock(ctx.arg(0));
-    if ctx.arg::<i32>(2) == TCP_FIN_WAIT1 && sk.protocol() == IPPROTO_TCP {
+    // close() after shutdown() sets the state once more (tcp_close_state).
+    let begins = ctx.arg::<i32>(1) != TCP_FIN_WAIT1 && ctx.arg::<i32>(2) == TCP_FIN_WAIT1;
+    if begins && sk.protocol() == IPPROTO_TCP {
         remember(sk);
     }
     0

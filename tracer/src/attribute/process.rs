@@ -16,15 +16,6 @@ const REMEMBERED: usize = 4096;
 /// `execve`.
 const FRESH_SECONDS: u64 = 1;
 
-/// When a process started, in the unit at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// Nanoseconds of `CLOCK_BOOTTIME`, as the kernel side reads them.
-    Nanoseconds(u64),
-    /// Clock ticks, as in `/proc/PID/stat`.
-    Ticks(u64),
-}
-
 /// Reads and remembers processes.
 pub(crate) struct Processes {
     ticks_per_second: u64,
@@ -39,10 +30,11 @@ impl Processes {
         }
     }
 
-    /// The process with this pid, if it is the one that started then. What was
+    /// The process with this pid, if it is the one that started then (nanoseconds
+    /// of `CLOCK_BOOTTIME`, as the kernel side reads them). What was
     /// learned while it lived outlives it. `None`: never seen, or not it.
-    pub(crate) fn look_up(&mut self, pid: u32, start: Option<Start>) -> Option<Process> {
-        let wanted = start.map(|start| self.ticks(start));
+    pub(crate) fn look_up(&mut self, pid: u32, start_ns: Option<u64>) -> Option<Process> {
+        let wanted = start_ns.map(|ns| self.ticks(ns));
         if let Some(ticks) = wanted
             && let Some((process, read)) = self.known.get(&(pid, ticks))
             && read.elapsed().as_secs() < FRESH_SECONDS
@@ -73,8 +65,7 @@ impl Processes {
         if task.tgid == 0 {
             return None;
         }
-        let start = Start::Nanoseconds(task.start_ns);
-        let known = self.look_up(task.tgid, Some(start));
+        let known = self.look_up(task.tgid, Some(task.start_ns));
         let mut process = known.unwrap_or(Process {
             pid: task.tgid,
             kernel: task.flags & flag::KERNEL_THREAD != 0,
@@ -86,12 +77,10 @@ impl Processes {
         Some(process)
     }
 
-    fn ticks(&self, start: Start) -> u64 {
-        match start {
-            // nsec_to_clock_t() (kernel/time/time.c) truncates.
-            Start::Nanoseconds(ns) => ns / (1_000_000_000 / self.ticks_per_second),
-            Start::Ticks(ticks) => ticks,
-        }
+    /// In the unit of `/proc/PID/stat`; nsec_to_clock_t() (kernel/time/time.c)
+    /// truncates.
+    fn ticks(&self, ns: u64) -> u64 {
+        ns / (1_000_000_000 / self.ticks_per_second)
     }
 }
 
@@ -210,13 +199,14 @@ mod tests {
     fn this_process_is_found_and_an_impostor_is_not() {
         let mut processes = Processes::new();
         let pid = std::process::id();
-        let start = start_ticks(pid).map(Start::Ticks);
+        let tick = 1_000_000_000 / processes.ticks_per_second;
+        let start = start_ticks(pid).map(|ticks| ticks * tick);
         assert!(start.is_some());
         assert_eq!(
             processes.look_up(pid, start).map(|process| process.pid),
             Some(pid)
         );
-        assert_eq!(processes.look_up(pid, Some(Start::Ticks(1))), None);
+        assert_eq!(processes.look_up(pid, Some(tick)), None);
         assert_eq!(processes.look_up(u32::MAX, None), None);
     }
 }

@@ -321,7 +321,7 @@ impl Tally {
         holders.sort_by(|one, other| {
             (other.ports, other.sockets)
                 .cmp(&(one.ports, one.sockets))
-                .then_with(|| name(one).cmp(&name(other)))
+                .then_with(|| name(one).cmp(name(other)))
         });
         Part {
             state,

@@ -91,6 +91,10 @@ fn order(words: &[&str]) -> Result<String> {
         ["ring-connect", fd, addr] => uring::connect(fd.parse()?, &addr.parse()?),
         ["accept", fd] => sys::accept(fd.parse()?, limits::event()),
         ["close", fd] => sys::close(fd.parse()?),
+        ["shutdown", fd] => sys::shutdown(fd.parse()?),
+        ["reset", fd] => sys::reset(fd.parse()?),
+        ["wait", fd] => sys::readable(fd.parse()?, limits::event()).map(i32::from),
+        ["own-range", fd, low, high] => own_range(fd.parse()?, low.parse()?, high.parse()?),
         ["take", pid, fd] => sys::take_descriptor(pid.parse()?, fd.parse()?),
         ["name", fd] => return Ok(sys::name(fd.parse()?)?.to_string()),
         ["many", kind, count, addr] => return many(kind, count.parse()?, &addr.parse()?),
@@ -129,6 +133,12 @@ fn socket(kind: &str) -> std::io::Result<i32> {
 
 fn socket_option(fd: RawFd, option: i32) -> std::io::Result<i32> {
     sys::set_option(fd, libc::SOL_SOCKET, option, 1).map(|()| 0)
+}
+
+/// `IP_LOCAL_PORT_RANGE`
+fn own_range(fd: RawFd, low: i32, high: i32) -> std::io::Result<i32> {
+    const IP_LOCAL_PORT_RANGE: i32 = 51;
+    sys::set_option(fd, libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, high << 16 | low).map(|()| 0)
 }
 
 fn listener(kind: &str, addr: &SocketAddr, backlog: i32, options: &[i32]) -> std::io::Result<i32> {

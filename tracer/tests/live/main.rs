@@ -6,6 +6,7 @@
 mod agent;
 mod bpf;
 mod case;
+mod census;
 mod cli;
 mod counters;
 mod expect;

@@ -171,6 +171,24 @@ pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// shutdown(2) of the sending side
+pub(crate) fn shutdown(fd: RawFd) -> io::Result<c_int> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::shutdown(fd, libc::SHUT_WR) })
+}
+
+/// close(2) with a reset instead of a FIN.
+pub(crate) fn reset(fd: RawFd) -> io::Result<c_int> {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    let ptr = (&raw const linger).cast();
+    // SAFETY: eight readable bytes are passed.
+    check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, ptr, 8) })?;
+    close(fd)
+}
+
 /// close(2)
 pub(crate) fn close(fd: RawFd) -> io::Result<c_int> {
     // SAFETY: the callers own the number; a stale one only gives EBADF.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::case::Case;
+use crate::census;
 use crate::counters::Counters;
 use crate::expect::{self, Expected, Times};
 use crate::netns::Namespace;
@@ -74,6 +75,9 @@ pub(crate) fn add_up(tracer: &Tracer) -> Result<String> {
     let rows = totals["counts"].as_array().into_iter().flatten();
     let sum: u64 = rows.filter_map(|row| row["count"].as_u64()).sum();
     let told = tracer.told_in_all();
+    for census in records.iter().filter(|record| record["type"] == "census") {
+        census::adds_up(census)?;
+    }
     let detail = format!("counted {counted} described {described} lost {lost}");
     ensure!(sum == counted, "{detail}, but the rows add up to {sum}");
     ensure!(

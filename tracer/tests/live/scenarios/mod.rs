@@ -2,6 +2,7 @@
 
 mod ack;
 mod bind;
+mod census;
 mod connect;
 mod connect_paths;
 mod listen;
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         listen::ALL,
         queue::ALL,
         ack::ALL,
+        census::ALL,
         who::ALL,
         nothing::ALL,
     ]
