@@ -190,9 +190,10 @@ pub(crate) struct QueueFinding {
     pub(crate) id: u64,
     pub(crate) time: Timestamp,
     pub(crate) netns: u32,
-    /// The listener's address.
+    /// The address that the dropped packets were sent to; the wildcard if there
+    /// were several.
     pub(crate) local: Option<SocketAddr>,
-    /// Inode number of the listening socket.
+    /// Inode number of the listening socket; 0: not known.
     pub(crate) inode: u64,
     /// Of the last drop.
     pub(crate) cause: Cause,
@@ -207,22 +208,32 @@ pub(crate) struct QueueFinding {
     pub(crate) accept_queue: Queue,
     pub(crate) request_queue: Queue,
     /// What `listen()` was called with and what somaxconn was then; `None`:
-    /// before tracer started, or this kernel does not tell.
+    /// before tracer started, or this kernel does not tell, or `listen()` was
+    /// called again and the queue has another limit now.
     pub(crate) asked: Option<Asked>,
     /// Segments dropped in this episode.
     pub(crate) syn_drops: u64,
     pub(crate) ack_drops: u64,
     pub(crate) resets: u64,
-    /// Distinct peers (address and port) that were hit.
+    /// Distinct peers (address and port) that were hit, by SYN drops, ACK drops
+    /// and resets together.
     pub(crate) connections: u64,
-    /// There were more than could be remembered.
+    /// There were more than could be remembered: at least `connections`.
     pub(crate) connections_capped: bool,
-    /// Connections per second that came to the listener, dropped or not, and
-    /// that were taken by `accept()`; `None`: the episode is too short to say.
+    /// Connections per second that came to the listener in the last seconds
+    /// before the last drop: `accept()` calls as in `accepts`, plus what the
+    /// accept queue grew by, plus peers that were dropped for the first time.
+    /// A connection that was dropped at first and let in later counts when
+    /// dropped and when accepted; so does, after peers had to be forgotten, one
+    /// of them that tries again. `None`: as in `accepts_per_s`.
     pub(crate) arrivals_per_s: Option<f64>,
+    /// `accept()` calls as in `accepts`, per second, over the same time. `None`:
+    /// there were no two drops at least 200 ms apart, or who accepts is not seen.
     pub(crate) accepts_per_s: Option<f64>,
-    /// `accept()` calls that found a connection, in this episode; `None`: who
-    /// accepts is not seen.
+    /// `accept()` calls that found a connection waiting in the queue, between
+    /// the first and the last drop of this episode. One that had to wait for a
+    /// connection is not counted: nothing waits while the queue is full. `None`:
+    /// who accepts is not seen.
     pub(crate) accepts: Option<u64>,
     /// Clients whose final ACK was dropped and whom the server does not know:
     /// they believe they are connected.

@@ -3,8 +3,9 @@
 //!
 //! [`worker`] takes a [`snapshot`] of the sockets in the failure's network
 //! namespace (facts), [`census`] says where the ports went (pure), [`queue`]
-//! follows the queue drops of each listener (pure), [`advice`] says what to do
-//! about either (pure).
+//! follows the queue drops of each listener (pure), [`ghosts`] finds the clients
+//! that were let down by them (pure), [`advice`] says what to do about either
+//! (pure).
 
 pub(crate) mod advice;
 pub(crate) mod bound;
@@ -12,6 +13,10 @@ pub(crate) mod census;
 pub(crate) mod closers;
 pub(crate) mod desk;
 pub(crate) mod finding;
+#[cfg_attr(not(test), expect(dead_code, reason = "the session does not ask yet"))]
+pub(crate) mod ghosts;
 pub(crate) mod owners;
+#[cfg_attr(not(test), expect(dead_code, reason = "the session does not ask yet"))]
+pub(crate) mod queue;
 pub(crate) mod snapshot;
 pub(crate) mod worker;
