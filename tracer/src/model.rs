@@ -67,6 +67,13 @@ pub(crate) struct Asked {
     pub(crate) somaxconn: u32,
 }
 
+impl Asked {
+    /// The accept queue's limit that follows (`__sys_listen`, net/socket.c).
+    pub(crate) fn limit(self) -> u32 {
+        self.backlog.cast_unsigned().min(self.somaxconn)
+    }
+}
+
 /// Length and limit of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Queue {
@@ -167,5 +174,20 @@ pub(crate) fn protocol_name(protocol: u16) -> &'static str {
         libc::IPPROTO_UDP => "udp",
         libc::IPPROTO_MPTCP => "mptcp",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_backlog_becomes() {
+        let limit = |backlog, somaxconn| Asked { backlog, somaxconn }.limit();
+        assert_eq!(limit(2, 4096), 2);
+        assert_eq!(limit(0, 4096), 0);
+        assert_eq!(limit(9000, 4096), 4096);
+        assert_eq!(limit(-1, 4096), 4096);
+        assert_eq!(limit(i32::MIN, 128), 128);
     }
 }

@@ -60,10 +60,13 @@ impl Attributor {
             accept_queue: queue(raw.accept_len, raw.accept_max),
             request_queue: queue(raw.request_len, raw.request_max),
             syncookie: raw.flags & flag::SYNCOOKIE != 0,
-            asked: (raw.flags & flag::ASKED != 0).then_some(Asked {
-                backlog: raw.asked,
-                somaxconn: raw.somaxconn,
-            }),
+            asked: (raw.flags & flag::ASKED != 0)
+                .then_some(Asked {
+                    backlog: raw.asked,
+                    somaxconn: raw.somaxconn,
+                })
+                // Else listen() was called again since, and that was not seen.
+                .filter(|asked| asked.limit() == raw.accept_max),
             own_range: (raw.own_low != 0 || raw.own_high != 0)
                 .then_some((raw.own_low, raw.own_high)),
             census: None,

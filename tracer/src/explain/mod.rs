@@ -13,10 +13,8 @@ pub(crate) mod census;
 pub(crate) mod closers;
 pub(crate) mod desk;
 pub(crate) mod finding;
-#[cfg_attr(not(test), expect(dead_code, reason = "the session does not ask yet"))]
 pub(crate) mod ghosts;
 pub(crate) mod owners;
-#[cfg_attr(not(test), expect(dead_code, reason = "the session does not ask yet"))]
 pub(crate) mod queue;
 pub(crate) mod snapshot;
 pub(crate) mod worker;

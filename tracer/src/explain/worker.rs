@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     io,
+    path::PathBuf,
     rc::Rc,
     sync::mpsc::{self, Receiver, Sender},
     thread,
@@ -16,15 +17,18 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
     advice,
-    census::{Scope, account},
+    census::{Scope, Who, account},
     closers::Closers,
-    finding::{BoundUnused, Census},
+    finding::{BoundUnused, Census, QueueFinding},
+    ghosts,
     owners::{Holders, Owners},
+    queue::Draft,
     snapshot::{self, Snapshot},
 };
 use crate::{
     attribute::process::Processes,
-    host::{netns, sock_diag::Protocol},
+    host::{netns, settings, sock_diag::Protocol},
+    model::Process,
     source::counters::Health,
 };
 
@@ -32,15 +36,22 @@ use crate::{
 /// waits for that.
 const SHARE: u32 = 10;
 
-/// A census that is wanted.
+/// A finding that is wanted.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) id: u64,
-    pub(crate) scope: Scope,
+    pub(crate) about: About,
     /// After the failure: a snapshot from before that would not explain it.
     pub(crate) asked: Instant,
     /// Read at that time: tells whether closers may be forgotten.
     pub(crate) health: Health,
+}
+
+#[derive(Debug)]
+pub(crate) enum About {
+    /// A census under this number.
+    Census(u64, Scope),
+    /// What the host adds to a finding about a queue.
+    Queue(Box<Draft>),
 }
 
 /// What became of it.
@@ -49,6 +60,7 @@ pub(crate) enum Answer {
     Census(Box<Census>),
     /// It cannot be taken, and why.
     NoCensus(u64, Scope, String),
+    Queue(Box<QueueFinding>),
 }
 
 /// The thread, seen from outside.
@@ -110,14 +122,18 @@ fn work(closers: Option<Closers>, requests: &Receiver<Request>, answers: &Unboun
     };
     // Ends when the other side of either channel is gone.
     while let Ok(request) = requests.recv() {
-        let answer = match census_taker.take(&request) {
-            Ok(census) => Answer::Census(Box::new(census)),
-            Err(error) => Answer::NoCensus(request.id, request.scope, error.to_string()),
-        };
-        if answers.send(answer).is_err() {
+        if answers.send(census_taker.answer(request)).is_err() {
             return;
         }
     }
+}
+
+/// IP protocol number.
+const TCP: u16 = 6;
+
+fn find(inum: u32) -> io::Result<PathBuf> {
+    netns::find(inum)
+        .ok_or_else(|| io::Error::other("the network namespace has no processes any more"))
 }
 
 /// A namespace as it was a moment ago.
@@ -137,15 +153,65 @@ struct CensusTaker {
 }
 
 impl CensusTaker {
-    fn take(&mut self, request: &Request) -> io::Result<Census> {
+    fn answer(&mut self, request: Request) -> Answer {
+        let Request {
+            about,
+            asked,
+            health,
+        } = request;
+        match about {
+            About::Census(id, scope) => match self.census(id, &scope, asked, health) {
+                Ok(census) => Answer::Census(Box::new(census)),
+                Err(error) => Answer::NoCensus(id, scope, error.to_string()),
+            },
+            About::Queue(draft) => Answer::Queue(Box::new(self.queue(*draft, asked, health))),
+        }
+    }
+
+    /// Adds what the namespace shows, as far as it still can be looked into.
+    fn queue(&mut self, draft: Draft, asked: Instant, health: Health) -> QueueFinding {
+        let Draft { mut finding, acked } = draft;
+        if acked.is_empty() {
+            let settings =
+                find(finding.netns).and_then(|path| netns::inside(&path, || Ok(settings::read())));
+            finding.settings = settings.unwrap_or_default();
+        } else if let Ok(view) = self.view(finding.netns, TCP, asked)
+            && let Some(local) = finding.local
+        {
+            finding.settings = view.snapshot.settings.clone();
+            let closers = self.closers.as_ref();
+            let closers = closers.map(|closers| (closers, finding.netns, health));
+            let mut owners = Owners::new(&view.holders, closers, &mut self.processes);
+            let retries = finding.settings.synack_retries;
+            (finding.ghosts, finding.ghost_count) = ghosts::ghosts(
+                &view.snapshot.rows,
+                local,
+                &acked,
+                retries,
+                |row| match owners.who(row) {
+                    Who::Process(process) => Some(Process::clone(&process)),
+                    _ => None,
+                },
+            );
+        }
+        finding.advice = advice::on_queue(&finding);
+        finding
+    }
+
+    fn census(
+        &mut self,
+        id: u64,
+        scope: &Scope,
+        asked: Instant,
+        health: Health,
+    ) -> io::Result<Census> {
         let start = Instant::now();
-        let scope = &request.scope;
-        let view = self.view(scope, request.asked)?;
+        let view = self.view(scope.netns, scope.protocol, asked)?;
         let snapshot = &view.snapshot;
         let closers = self
             .closers
             .as_ref()
-            .map(|closers| (closers, scope.netns, request.health));
+            .map(|closers| (closers, scope.netns, health));
         let mut owners = Owners::new(&view.holders, closers, &mut self.processes);
         let account = account(scope, &snapshot.settings, &snapshot.rows, |row| {
             owners.who(row)
@@ -153,7 +219,7 @@ impl CensusTaker {
         .ok_or_else(|| io::Error::other("ip_local_port_range cannot be read"))?;
         let is_complete = !matches!(snapshot.bound_unused, BoundUnused::Incomplete(_));
         let mut census = Census {
-            id: request.id,
+            id,
             time: view.time,
             netns: scope.netns,
             kind: scope.kind,
@@ -177,8 +243,8 @@ impl CensusTaker {
     }
 
     /// The namespace's sockets as they were after `asked`.
-    fn view(&mut self, scope: &Scope, asked: Instant) -> io::Result<Rc<View>> {
-        let key = (scope.netns, scope.protocol);
+    fn view(&mut self, inum: u32, protocol: u16, asked: Instant) -> io::Result<Rc<View>> {
+        let key = (inum, protocol);
         // Requests come in order: an older view serves none of those to come.
         self.views.retain(|_, view| view.begun >= asked);
         if let Some(view) = self.views.get(&key) {
@@ -187,14 +253,12 @@ impl CensusTaker {
         thread::sleep(self.next.saturating_duration_since(Instant::now()));
         let begun = Instant::now();
         let time = Timestamp::now();
-        let path = netns::find(scope.netns)
-            .ok_or_else(|| io::Error::other("the network namespace has no processes any more"))?;
-        let protocol = if i32::from(scope.protocol) == libc::IPPROTO_UDP {
-            Protocol::Udp
-        } else {
+        let protocol = if protocol == TCP {
             Protocol::Tcp
+        } else {
+            Protocol::Udp
         };
-        let snapshot = snapshot::take(scope.netns, &path, protocol)?;
+        let snapshot = snapshot::take(inum, &find(inum)?, protocol)?;
         let view = Rc::new(View {
             holders: Holders::of(&snapshot.rows),
             snapshot,

@@ -14,7 +14,10 @@ use jiff::Timestamp;
 
 use crate::{
     cli::Format,
-    explain::{census::Scope, finding::Census},
+    explain::{
+        census::Scope,
+        finding::{Census, QueueFinding},
+    },
     model::Failure,
     reconcile::Row,
     source::counters::{Counts, Health},
@@ -94,6 +97,13 @@ impl Output {
         match &self.style {
             Style::Json => writeln!(self.out, "{}", json::findings::census(census)),
             Style::Text(style) => self.out.write_all(style.census(census).as_bytes()),
+        }
+    }
+
+    pub(crate) fn queue(&mut self, finding: &QueueFinding) -> io::Result<()> {
+        match &self.style {
+            Style::Json => writeln!(self.out, "{}", json::findings::queue_finding(finding)),
+            Style::Text(style) => self.out.write_all(style.queue(finding).as_bytes()),
         }
     }
 

@@ -4,13 +4,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use jiff::Timestamp;
 use tokio::time::{Instant as Later, timeout_at};
 
 use crate::{
     explain::{
         closers::Closers,
         desk::{Desk, Given},
-        worker::{Answer, Request, Worker},
+        queue::Queues,
+        worker::{About, Answer, Request, Worker},
     },
     model::Failure,
     source::counters::Counters,
@@ -21,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Explainer {
     desk: Desk,
+    queues: Queues,
+    /// Whether who accepts is seen, so that accepts are counted.
+    sees_accepts: bool,
     worker: Worker,
     last_id: u64,
 }
@@ -28,9 +33,11 @@ pub(super) struct Explainer {
 impl Explainer {
     /// # Errors
     /// The thread for censuses cannot be started.
-    pub(super) fn new(closers: Option<Closers>) -> Result<Self> {
+    pub(super) fn new(closers: Option<Closers>, sees_accepts: bool) -> Result<Self> {
         Ok(Self {
             desk: Desk::default(),
+            queues: Queues::new(),
+            sees_accepts,
             worker: Worker::start(closers)?,
             last_id: 0,
         })
@@ -40,26 +47,58 @@ impl Explainer {
     ///
     /// # Errors
     /// tracer's counters cannot be read.
-    pub(super) fn explain(&mut self, failure: &mut Failure, counters: &Counters) -> Result<()> {
+    pub(super) fn explain(
+        &mut self,
+        failure: &mut Failure,
+        accepts: u64,
+        counters: &Counters,
+    ) -> Result<()> {
         let now = Instant::now();
         let last_id = &mut self.last_id;
-        let given = self.desk.ask(failure, now, || {
+        let next_id = || {
             *last_id += 1;
             *last_id
-        });
+        };
+        if failure.kind.is_drop() {
+            let accepts = self.sees_accepts.then_some(accepts);
+            failure.queue = Some(self.queues.note(failure, accepts, next_id));
+            return Ok(());
+        }
+        let given = self.desk.ask(failure, now, next_id);
         failure.census = match given {
             None => None,
             Some(Given::Shared(id)) => Some(id),
             Some(Given::New(id, scope)) => {
                 self.worker.ask(Request {
-                    id,
-                    scope,
+                    about: About::Census(id, scope),
                     asked: now,
                     health: counters.health()?,
                 });
                 Some(id)
             }
         };
+        Ok(())
+    }
+
+    /// Once a second: asks for what is due about queues; at the end for all that
+    /// has not been told.
+    ///
+    /// # Errors
+    /// tracer's counters cannot be read.
+    pub(super) fn tell_queues(&mut self, is_final: bool, counters: &Counters) -> Result<()> {
+        let now = Timestamp::now();
+        let drafts = if is_final {
+            self.queues.finish(now)
+        } else {
+            self.queues.due(now)
+        };
+        for draft in drafts {
+            self.worker.ask(Request {
+                about: About::Queue(Box::new(draft)),
+                asked: Instant::now(),
+                health: counters.health()?,
+            });
+        }
         Ok(())
     }
 

@@ -61,6 +61,7 @@ impl Session {
             None
         };
         let sees_closers = probe.serves(Purpose::Closer);
+        let sees_accepts = probe.serves(Purpose::Acceptor);
         let closers = sees_closers.then(|| Closers::new(&mut probe)).transpose()?;
         let mut namespaces = Namespaces::new();
         let baseline = Reading::take(&counters, &mut namespaces)?;
@@ -71,7 +72,7 @@ impl Session {
             namespaces,
             baseline,
             attributor: Attributor::new(),
-            explainer: Explainer::new(closers)?,
+            explainer: Explainer::new(closers, sees_accepts)?,
             output,
             pids: arguments.pids.clone(),
             wanted: arguments.count.map(Into::into),
@@ -104,6 +105,7 @@ impl Session {
     pub(super) fn found(&mut self, answer: Answer) -> Result<()> {
         match answer {
             Answer::Census(census) => self.output.census(&census)?,
+            Answer::Queue(finding) => self.output.queue(&finding)?,
             Answer::NoCensus(id, scope, why) => {
                 self.output.no_census(Timestamp::now(), id, &scope, &why)?;
             }
@@ -131,7 +133,8 @@ impl Session {
         self.namespaces.notice(event.raw.netns);
         let mut failure = self.attributor.attribute(&event);
         if failure.concerns(&self.pids) {
-            self.explainer.explain(&mut failure, &self.counters)?;
+            self.explainer
+                .explain(&mut failure, event.raw.accepts, &self.counters)?;
             self.output.failure(&failure)?;
             self.shown += 1;
         }
@@ -146,6 +149,7 @@ impl Session {
     /// Once a second: new namespaces, losses, diagnostics.
     pub(super) fn housekeeping(&mut self) -> Result<()> {
         self.namespaces.refresh_when_due();
+        self.explainer.tell_queues(false, &self.counters)?;
         if let Some(log) = &mut self.log {
             log.flush();
         }
@@ -194,6 +198,7 @@ impl Session {
         // What is in the ring now, and not what a flood adds meanwhile.
         self.drain(Live::CAPACITY)?;
         self.show_losses()?;
+        self.explainer.tell_queues(true, &self.counters)?;
         for answer in self.explainer.rest().await {
             self.found(answer)?;
         }

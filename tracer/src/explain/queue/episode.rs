@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     explain::finding::{QueueFinding, Settings},
-    model::{Asked, Failure, Queue},
+    model::{Failure, Queue},
 };
 
 /// The drops of one listener that are less than [`super::CALM`] apart.
@@ -106,9 +106,7 @@ impl Episode {
         finding.local = common(finding.local, failure.local);
         finding.accept_queue = failure.accept_queue.unwrap_or(finding.accept_queue);
         finding.request_queue = failure.request_queue.unwrap_or(finding.request_queue);
-        finding.asked = failure
-            .asked
-            .filter(|asked| limit(*asked) == finding.accept_queue.max);
+        finding.asked = failure.asked;
         match failure.kind {
             Kind::SynDropped => finding.syn_drops += 1,
             Kind::AckDropped => finding.ack_drops += 1,
@@ -208,12 +206,6 @@ impl Episode {
             acked,
         }
     }
-}
-
-/// The limit that the kernel makes of it (`__sys_listen`, net/socket.c). If the
-/// queue has another, `listen()` was called again.
-fn limit(asked: Asked) -> u32 {
-    asked.backlog.cast_unsigned().min(asked.somaxconn)
 }
 
 /// The address of a listener that gets packets for both. A drop tells where the

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use tracer_common::{Cause, Hook, Kind};
 
 use super::*;
-use crate::model::{Asked, Process, Queue, Role};
+use crate::model::{Process, Queue, Role};
 
 /// A moment, in milliseconds.
 fn at(ms: i64) -> Timestamp {
@@ -335,33 +335,6 @@ fn the_listeners_address_is_the_wildcard_if_packets_were_sent_to_several() {
             });
         }
         assert_eq!(run.only_finding().and_then(|it| it.local), Some(expected));
-    }
-}
-
-#[test]
-fn what_was_asked_is_told_where_it_gave_the_limit() {
-    // Backlog asked, somaxconn then, limit now.
-    let table = [
-        (2, 4096, 2, true),
-        (0, 4096, 0, true),
-        (9000, 4096, 4096, true),
-        (-1, 4096, 4096, true),
-        (i32::MIN, 128, 128, true),
-        // Asked again since, or somaxconn was another.
-        (2, 4096, 5, false),
-        (9000, 4096, 9000, false),
-    ];
-    for (backlog, somaxconn, max, is_told) in table {
-        let asked = Asked { backlog, somaxconn };
-        let failure = Failure {
-            accept_queue: Some(Queue { len: max + 1, max }),
-            asked: Some(asked),
-            ..syn(0, peer(1))
-        };
-        let mut run = Run::new();
-        run.note(&failure);
-        let told = run.only_finding().map(|it| it.asked);
-        assert_eq!(told, Some(is_told.then_some(asked)), "{backlog} {max}");
     }
 }
 

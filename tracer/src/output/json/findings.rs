@@ -7,7 +7,9 @@ use super::{VERSION, process, queue, text, time};
 use crate::{
     explain::{
         census::Scope,
-        finding::{Advice, BoundUnused, Census, Holder, Owner, Part, Program, Settings},
+        finding::{
+            Advice, BoundUnused, Census, Holder, Owner, Part, Program, QueueFinding, Settings,
+        },
     },
     model::{Asked, Queue, protocol_name},
 };
@@ -54,6 +56,49 @@ pub(in crate::output) fn no_census(at: Timestamp, id: u64, scope: &Scope, why: &
         "cause": scope.cause.name(),
         "unavailable": why,
     })
+}
+
+pub(in crate::output) fn queue_finding(finding: &QueueFinding) -> Value {
+    let ghosts = finding.ghosts.iter().map(|ghost| {
+        json!({
+            "address": ghost.peer.to_string(),
+            "process": ghost.process.as_ref().map(process),
+        })
+    });
+    json!({
+        "v": VERSION,
+        "type": "queue",
+        "time": time(finding.time),
+        "id": finding.id,
+        "netns": finding.netns,
+        "cause": finding.cause.name(),
+        "local": finding.local.map(|address| address.to_string()),
+        "socket": { "inode": finding.inode },
+        "process": finding.process.as_ref().map(process),
+        "holders": finding.holders.iter().map(process).collect::<Vec<_>>(),
+        "since": time(finding.since),
+        "until": time(finding.until),
+        "accept_queue": accept_queue(finding.accept_queue, finding.asked),
+        "request_queue": queue(finding.request_queue),
+        "drops": {
+            "syn_dropped": finding.syn_drops,
+            "ack_dropped": finding.ack_drops,
+            "overflow_reset": finding.resets,
+        },
+        "connections": finding.connections,
+        "connections_capped": finding.connections_capped,
+        "arrivals_per_s": finding.arrivals_per_s.map(tenths),
+        "accepts_per_s": finding.accepts_per_s.map(tenths),
+        "accepts": finding.accepts,
+        "ghosts": { "count": finding.ghost_count, "peers": ghosts.collect::<Vec<_>>() },
+        "sysctls": settings(&finding.settings),
+        "advice": advice(&finding.advice),
+    })
+}
+
+/// More digits than one behind the point would pretend too much.
+fn tenths(rate: f64) -> f64 {
+    (rate * 10.0).round() / 10.0
 }
 
 fn part(part: &Part) -> Value {

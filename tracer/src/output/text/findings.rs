@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use super::{BOLD, DIM, Style, cause, name};
 use crate::{
-    explain::finding::{Advice, BoundUnused, Census, Holder, Owner, Part, PortState},
+    explain::finding::{Advice, BoundUnused, Census, Holder, Owner, Part, PortState, QueueFinding},
+    model::Asked,
     output::sanitize::printable,
 };
 
-/// How many holders of a part are shown.
-const HOLDERS: usize = 4;
+/// How many of a list are shown.
+const SHOWN: usize = 4;
 
 impl Style {
     pub(in crate::output) fn census(&self, census: &Census) -> String {
@@ -39,6 +40,26 @@ impl Style {
         text
     }
 
+    pub(in crate::output) fn queue(&self, finding: &QueueFinding) -> String {
+        let local = finding.local.map(|address| address.to_string());
+        let headline = format!(
+            "queue {}: {} of {}: {}",
+            finding.id,
+            local.as_deref().unwrap_or("a listener"),
+            finding
+                .process
+                .as_ref()
+                .map_or("(unknown)".to_owned(), name),
+            cause(finding.cause)
+        );
+        let mut text = format!("   {}\n", self.paint(BOLD, &headline));
+        for line in queue_lines(finding) {
+            let _ = writeln!(text, "      {line}");
+        }
+        text.push_str(&self.advice(&finding.advice));
+        text
+    }
+
     pub(super) fn advice(&self, advice: &[Advice]) -> String {
         advice
             .iter()
@@ -48,6 +69,98 @@ impl Style {
             })
             .collect()
     }
+}
+
+/// What a queue's drops add up to, a line each.
+fn queue_lines(finding: &QueueFinding) -> Vec<String> {
+    let seconds = finding.until.duration_since(finding.since).as_secs_f64();
+    let mut lines = vec![format!(
+        "{} of {}{} connections within {seconds:.1} s",
+        drops(finding),
+        if finding.connections_capped {
+            "at least "
+        } else {
+            ""
+        },
+        finding.connections
+    )];
+    let queue = finding.accept_queue;
+    let asked = finding.asked.map(|asked| {
+        let Asked { backlog, somaxconn } = asked;
+        format!(", listen() asked for {backlog}, somaxconn was {somaxconn}")
+    });
+    lines.push(format!(
+        "accept queue {}/{}{}",
+        queue.len,
+        queue.max,
+        asked.unwrap_or_default()
+    ));
+    lines.push(accepts(finding));
+    if finding.holders.len() > 1 {
+        let names: Vec<_> = finding.holders.iter().map(name).collect();
+        lines.push(format!("held by {}", first_few(&names, names.len())));
+    }
+    if finding.ghost_count > 0 {
+        lines.push(ghosts(finding));
+    }
+    lines
+}
+
+fn drops(finding: &QueueFinding) -> String {
+    let kinds = [
+        (finding.syn_drops, "SYNs dropped"),
+        (finding.ack_drops, "final ACKs dropped"),
+        (finding.resets, "resets sent"),
+    ];
+    let shown: Vec<_> = kinds
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    shown.join(", ")
+}
+
+fn accepts(finding: &QueueFinding) -> String {
+    match (
+        finding.accepts,
+        finding.accepts_per_s,
+        finding.arrivals_per_s,
+    ) {
+        (None, ..) => "who accepts is not seen".to_owned(),
+        (Some(0), ..) => "nothing accepted since the first drop".to_owned(),
+        (Some(accepts), Some(accepted), Some(arrived)) => format!(
+            "{accepts} accepted since the first drop; lately {accepted:.1} a second, while {arrived:.1} a second came"
+        ),
+        (Some(accepts), ..) => format!("{accepts} accepted since the first drop"),
+    }
+}
+
+/// Clients that wait for nothing.
+fn ghosts(finding: &QueueFinding) -> String {
+    let shown: Vec<_> = finding
+        .ghosts
+        .iter()
+        .map(|ghost| match &ghost.process {
+            Some(process) => format!("{} {}", ghost.peer, name(process)),
+            None => ghost.peer.to_string(),
+        })
+        .collect();
+    let all = usize::try_from(finding.ghost_count).unwrap_or(usize::MAX);
+    format!(
+        "{all} clients believe they are connected, and the server does not know them: {}",
+        first_few(&shown, all)
+    )
+}
+
+/// The first few of `all`, and how many more there are.
+fn first_few(items: &[String], all: usize) -> String {
+    let shown = &items[..items.len().min(SHOWN)];
+    let mut text = shown.join(", ");
+    let others = all.saturating_sub(shown.len());
+    if others > 0 {
+        let _ = write!(text, ", {others} more");
+    }
+    text
 }
 
 fn headline(census: &Census) -> String {
@@ -99,10 +212,9 @@ fn holders(part: &Part, is_one_port: bool) -> String {
         PortState::TimeWait | PortState::Closing => "closed by ",
         _ => "",
     };
-    let shown: Vec<String> = part
+    let items: Vec<String> = part
         .holders
         .iter()
-        .take(HOLDERS)
         .map(|holder| {
             let count = match (is_one_port, part.holders.len()) {
                 (true, _) if holder.sockets > 1 => format!(" {} sockets", holder.sockets),
@@ -112,12 +224,7 @@ fn holders(part: &Part, is_one_port: bool) -> String {
             format!("{}{count}", owner(holder, verb))
         })
         .collect();
-    let mut text = shown.join(", ");
-    let others = part.holders.len().saturating_sub(HOLDERS);
-    if others > 0 {
-        let _ = write!(text, ", {others} more");
-    }
-    text
+    first_few(&items, items.len())
 }
 
 fn owner(holder: &Holder, verb: &str) -> String {
