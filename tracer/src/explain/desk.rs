@@ -1,5 +1,5 @@
 //! Which failures get a census? Every one that is about ports, but failures of
-//! one kind towards one destination share one for a second. Pure but for time,
+//! one kind towards one destination share one for a while. Pure but for time,
 //! which is passed in.
 
 use std::{
@@ -12,8 +12,10 @@ use tracer_common::{Cause, Kind};
 use super::census::Scope;
 use crate::model::Failure;
 
-/// Failures in this time share a census.
-const SHARED: Duration = Duration::from_secs(1);
+/// Failures in this time share a census; twice as long each time, up to
+/// [`LONGEST`], while they go on.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Destinations in that time; beyond it failures go without a census.
 const DESTINATIONS: usize = 256;
@@ -21,7 +23,26 @@ const DESTINATIONS: usize = 256;
 /// Hands out censuses.
 #[derive(Default)]
 pub(crate) struct Desk {
-    last: HashMap<Scope, (u64, Instant)>,
+    last: HashMap<Scope, Last>,
+}
+
+/// The last census of a scope.
+struct Last {
+    id: u64,
+    asked: Instant,
+    /// For how long it is shared.
+    shared: Duration,
+}
+
+impl Last {
+    fn is_shared(&self, now: Instant) -> bool {
+        now.duration_since(self.asked) < self.shared
+    }
+
+    /// Whether failures since then would be the same story.
+    fn goes_on(&self, now: Instant) -> bool {
+        now.duration_since(self.asked) < self.shared * 3
+    }
 }
 
 /// What became of a request.
@@ -43,18 +64,20 @@ impl Desk {
         next_id: impl FnOnce() -> u64,
     ) -> Option<Given> {
         let scope = scope(failure)?;
-        if let Some((id, asked)) = self.last.get(&scope)
-            && now.duration_since(*asked) < SHARED
-        {
-            return Some(Given::Shared(*id));
-        }
-        self.last
-            .retain(|_, (_, asked)| now.duration_since(*asked) < SHARED);
-        if self.last.len() >= DESTINATIONS {
-            return None;
-        }
+        self.last.retain(|_, last| last.goes_on(now));
+        let shared = match self.last.get(&scope) {
+            Some(last) if last.is_shared(now) => return Some(Given::Shared(last.id)),
+            Some(last) => LONGEST.min(last.shared * 2),
+            None if self.last.len() >= DESTINATIONS => return None,
+            None => SHORTEST,
+        };
         let id = next_id();
-        self.last.insert(scope.clone(), (id, now));
+        let last = Last {
+            id,
+            asked: now,
+            shared,
+        };
+        self.last.insert(scope.clone(), last);
         Some(Given::New(id, scope))
     }
 }
@@ -137,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_shares_one_for_a_second() {
+    fn a_destination_shares_one_for_a_while() {
         let mut desk = Desk::default();
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
@@ -160,12 +183,20 @@ mod tests {
         assert_eq!(is_new(desk.ask(&one, at(1000), || 2)), Some((true, 2)));
         let other = failure("10.0.0.2:81");
         assert_eq!(is_new(desk.ask(&other, at(1000), || 3)), Some((true, 3)));
+        // It goes on: longer each time.
+        for (ms, expected) in [(2999, (false, 2)), (3000, (true, 4)), (6999, (false, 4))] {
+            assert_eq!(is_new(desk.ask(&one, at(ms), || 4)), Some(expected), "{ms}");
+        }
+        // It was quiet for a while.
+        assert_eq!(is_new(desk.ask(&one, at(20_000), || 5)), Some((true, 5)));
+        assert_eq!(is_new(desk.ask(&one, at(21_000), || 6)), Some((true, 6)));
         for port in 1000..2000 {
             let remote = format!("10.0.0.3:{port}");
-            desk.ask(&failure(&remote), at(1001), || 9);
+            desk.ask(&failure(&remote), at(21_001), || 9);
         }
         assert_eq!(desk.last.len(), DESTINATIONS);
-        assert_eq!(is_new(desk.ask(&one, at(1500), || 9)), Some((false, 2)));
-        assert_eq!(is_new(desk.ask(&one, at(3000), || 4)), Some((true, 4)));
+        assert_eq!(desk.ask(&other, at(21_002), || 9), None);
+        assert_eq!(is_new(desk.ask(&one, at(21_002), || 9)), Some((false, 6)));
+        assert_eq!(is_new(desk.ask(&other, at(40_000), || 7)), Some((true, 7)));
     }
 }

@@ -26,8 +26,12 @@ use episode::Episode;
 /// full all the while, and more than this without a drop says little for that.
 pub(crate) const CALM: Duration = Duration::from_secs(10);
 
-/// An episode is told first when it is this old, and at most this often.
+/// An episode is told first when it is this old, and then, while it goes on,
+/// after twice as long each time, up to [`CALM`].
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// When it seems to be over, it is told without waiting for that.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Listeners that are followed at once. One more displaces the one that has
 /// been calm for longest.
@@ -132,8 +136,8 @@ impl Queues {
     }
 
     /// The findings that are due: of an episode the first a second after its
-    /// first drop, then at most one a second, each only if there were drops that
-    /// have not been told. Numbers are those since the episode began, so a later
+    /// first drop, then ever less often, each only if there were drops that have
+    /// not been told. Numbers are those since the episode began, so a later
     /// finding replaces an earlier one with the same id.
     pub(crate) fn due(&mut self, now: Timestamp) -> Vec<Draft> {
         let drafts = self.tell(now, |episode| episode.is_due(now));

@@ -3,13 +3,14 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use tracer_common::Kind;
 
 use super::{
-    Acked, Draft, PERIOD, apart,
+    Acked, CALM, Draft, PERIOD, QUIET, apart,
     rates::{Rates, Sample},
 };
 use crate::{
@@ -30,6 +31,8 @@ pub(super) struct Episode {
     peers: HashMap<SocketAddr, Option<Acked>>,
     /// When it was told last; before that: when it began.
     told: Timestamp,
+    /// How long after that it is told again, if it goes on.
+    wait: Duration,
     has_news: bool,
 }
 
@@ -70,6 +73,7 @@ impl Episode {
             rates: Rates::new(),
             peers: HashMap::new(),
             told: failure.time,
+            wait: PERIOD,
             has_news: false,
         }
     }
@@ -94,7 +98,9 @@ impl Episode {
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.has_news && apart(self.told, now) >= PERIOD
+        let since_told = apart(self.told, now);
+        let is_quiet = apart(self.until(), now) >= QUIET && since_told >= PERIOD;
+        self.has_news && (since_told >= self.wait || is_quiet)
     }
 
     pub(super) fn note(&mut self, failure: &Failure, accepts: Option<u64>) {
@@ -195,6 +201,7 @@ impl Episode {
     /// The finding as of `now`.
     pub(super) fn tell(&mut self, now: Timestamp) -> Draft {
         self.told = now;
+        self.wait = CALM.min(self.wait * 2);
         self.has_news = false;
         self.finding.time = now;
         self.finding.arrivals_per_s = self.rates.arrivals();

@@ -103,20 +103,27 @@ fn numbers(drafts: &[Draft]) -> Vec<(u64, u64)> {
 }
 
 #[test]
-fn a_finding_comes_after_a_second_then_once_a_second_while_there_is_news() {
+fn a_finding_comes_after_a_second_then_ever_less_often_and_when_it_is_quiet() {
     let mut run = Run::new();
     let mut told = Vec::new();
-    // Ten drops a second for 2.5 s, asked about each 100 ms.
-    for tick in 0..60_u32 {
+    // Ten drops a second for 20 s, asked about each 100 ms.
+    for tick in 0..300_u32 {
         let ms = i64::from(tick) * 100;
-        if tick < 25 {
+        if tick < 200 {
             assert_eq!(run.note(&syn(ms, peer(tick))), 1);
         }
         told.extend(run.due(ms).into_iter().map(|told| (ms, told)));
     }
-    let expected = [(1000, (1, 11)), (2000, (1, 21)), (3000, (1, 25))];
+    let expected = [
+        (1000, (1, 11)),
+        (3000, (1, 31)),
+        (7000, (1, 71)),
+        (15_000, (1, 151)),
+        // The last drop was at 19.9 s.
+        (21_900, (1, 200)),
+    ];
     assert_eq!(told, expected);
-    assert_eq!(run.queues.finish(at(6000)), []);
+    assert_eq!(run.queues.finish(at(30_000)), []);
 }
 
 #[test]
