@@ -9,7 +9,7 @@ use rustix::{
 
 use super::{bound, finding::BoundUnused};
 use crate::host::{
-    netns,
+    netns, proc_net,
     settings::{self, Settings},
     sock_diag::{self, ALL_STATES, Protocol, Row, state},
 };
@@ -27,12 +27,9 @@ pub(crate) struct Snapshot {
 /// Looks into the namespace `inum` at `path`.
 ///
 /// # Errors
-/// The namespace is gone or may not be entered, or the kernel has no sock_diag.
+/// The namespace is gone or may not be entered, or its sockets cannot be read.
 pub(crate) fn take(inum: u32, path: &Path, protocol: Protocol) -> io::Result<Snapshot> {
-    let (settings, mut rows) = netns::inside(path, || {
-        let rows = sock_diag::list(protocol, ALL_STATES)?;
-        Ok((settings::read(), rows))
-    })?;
+    let (settings, mut rows) = netns::inside(path, || Ok((settings::read(), list(protocol)?)))?;
     let bound_unused = match (protocol, lists_bound_unused()) {
         // UDP has one table, and every bound socket is in it.
         (Protocol::Udp, _) | (_, Ok(true)) => BoundUnused::SockDiag,
@@ -49,6 +46,16 @@ pub(crate) fn take(inum: u32, path: &Path, protocol: Protocol) -> io::Result<Sna
         rows,
         bound_unused,
     })
+}
+
+/// The sockets that the kernel lists, by whichever of its two ways there is.
+fn list(protocol: Protocol) -> io::Result<Vec<Row>> {
+    match sock_diag::list(protocol, ALL_STATES) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            proc_net::list(protocol, ALL_STATES)
+        }
+        other => other,
+    }
 }
 
 /// Whether this kernel lists bound, unused sockets. No version tells, and asking
@@ -68,8 +75,10 @@ fn try_bound_unused() -> io::Result<bool> {
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(socket.as_fd(), &SocketAddr::from(([0, 0, 0, 0], 0)))?;
-    let rows = sock_diag::list(Protocol::Tcp, 1 << state::BOUND_INACTIVE)?;
-    Ok(!rows.is_empty())
+    match sock_diag::list(Protocol::Tcp, 1 << state::BOUND_INACTIVE) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        rows => rows.map(|rows| !rows.is_empty()),
+    }
 }
 
 #[cfg(test)]

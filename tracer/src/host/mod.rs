@@ -1,7 +1,7 @@
 //! What this machine offers, and what to do with it.
 //!
 //! [`facts`] probes and decides nothing; [`plan`] decides and probes nothing.
-//! [`netns`], [`sock_diag`] and [`settings`] show one network namespace.
+//! [`netns`], [`sock_diag`] (or [`proc_net`]) and [`settings`] show one network namespace.
 
 pub(crate) mod btf;
 pub(crate) mod clock;
@@ -11,5 +11,6 @@ pub(crate) mod mounts;
 pub(crate) mod netns;
 pub(crate) mod plan;
 pub(crate) mod privileges;
+pub(crate) mod proc_net;
 pub(crate) mod settings;
 pub(crate) mod sock_diag;

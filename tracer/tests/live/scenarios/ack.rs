@@ -55,7 +55,7 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// How the handshakes go.
-struct Plan {
+pub(crate) struct Plan {
     own: IpAddr,
     cookies: u8,
     abort: bool,
@@ -65,7 +65,7 @@ struct Plan {
     acks: usize,
 }
 
-fn plan(own: IpAddr, cookies: u8, abort: bool) -> Plan {
+pub(crate) fn plan(own: IpAddr, cookies: u8, abort: bool) -> Plan {
     Plan {
         own,
         cookies,
@@ -124,7 +124,7 @@ impl Plan {
 
 /// Eight handshakes with a listener whose accept queue holds three: every SYN is
 /// answered first, then the final ACKs come, and five find the queue full.
-fn run(case: &mut Case, plan: &Plan) -> Result<()> {
+pub(crate) fn run(case: &mut Case, plan: &Plan) -> Result<()> {
     let wire = plan.wire(case)?;
     case.watch(&wire.space)?;
     let mut acks = Vec::new();

@@ -5,6 +5,7 @@ mod bind;
 mod census;
 mod connect;
 mod connect_paths;
+mod finding;
 mod listen;
 mod nothing;
 mod queue;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         queue::ALL,
         ack::ALL,
         census::ALL,
+        finding::ALL,
         who::ALL,
         nothing::ALL,
     ]
