@@ -168,6 +168,41 @@ impl Sock {
         u16::from_be_bytes(read(self.0, config!(sk_dport)))
     }
 
+    /// Both ends of a connection and its namespace, by one read of what all three
+    /// lie in: each read is a call, and closing is frequent.
+    #[inline(always)]
+    pub fn connection(self) -> (Address, Address, Net) {
+        let common = self.common();
+        let (local_port, remote_port) = (
+            common.at(self, config!(sk_num)),
+            u16::from_be_bytes(common.at(self, config!(sk_dport))),
+        );
+        let net = Net(common.at(self, config!(sk_net)));
+        if common.at::<u16>(self, config!(sk_family)) == AF_INET6 {
+            let remote: [u64; 2] = common.at(self, config!(sk_v6_daddr));
+            let remote = Address::v6(bytes(remote), remote_port);
+            if remote.family == Family::V6 {
+                let local: [u64; 2] = common.at(self, config!(sk_v6_rcv_saddr));
+                return (Address::v6(bytes(local), local_port), remote, net);
+            }
+        }
+        let local: [u8; 4] = common.at::<u32>(self, config!(sk_rcv_saddr)).to_ne_bytes();
+        let remote: [u8; 4] = common.at::<u32>(self, config!(sk_daddr)).to_ne_bytes();
+        (
+            Address::v4(local, local_port),
+            Address::v4(remote, remote_port),
+            net,
+        )
+    }
+
+    #[inline(always)]
+    fn common(self) -> Common {
+        // SAFETY: bpf_probe_read_kernel checks the address itself; a struct sock
+        // is larger than this.
+        let words = unsafe { bpf_probe_read_kernel(self.0 as *const [u64; COMMON_WORDS]) };
+        Common(words.unwrap_or([0; COMMON_WORDS]))
+    }
+
     #[inline(always)]
     fn local_v4(self) -> Address {
         Address::v4(read(self.0, config!(sk_rcv_saddr)), self.port())
@@ -266,6 +301,39 @@ impl Sock {
     pub fn net(self) -> Net {
         Net(read(self.0, config!(sk_net)))
     }
+}
+
+/// The beginning of a `struct sock_common`, copied.
+#[derive(Clone, Copy)]
+struct Common([u64; COMMON_WORDS]);
+
+/// Addresses, ports and namespace lie in the first 88 bytes on every kernel
+/// seen so far; what does not is read by itself.
+const COMMON_WORDS: usize = 12;
+
+impl Common {
+    #[inline(always)]
+    fn at<T: Copy + Default>(&self, sk: Sock, offset: u32) -> T {
+        if offset as usize + size_of::<T>() > size_of::<Self>() {
+            return read(sk.0, offset);
+        }
+        // SAFETY: within the copy, and aligned as the kernel's own member is:
+        // T is an integer (or two) of its size.
+        unsafe {
+            *self
+                .0
+                .as_ptr()
+                .cast::<u8>()
+                .add(offset as usize)
+                .cast::<T>()
+        }
+    }
+}
+
+#[inline(always)]
+fn bytes(words: [u64; 2]) -> [u8; 16] {
+    // SAFETY: sixteen plain bytes either way.
+    unsafe { core::mem::transmute(words) }
 }
 
 /// A `struct socket`: the file's side of a [`Sock`].

@@ -3,13 +3,16 @@
 //! `close()` or `shutdown()`, or ends (`__tcp_close`, `tcp_shutdown`,
 //! net/ipv4/tcp.c).
 
-use aya_ebpf::{bindings::BPF_NOEXIST, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST, helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
 use tracer_common::{Closer, CloserKey, slot};
 
 use super::{IPPROTO_TCP, TCP_FIN_WAIT1};
 use crate::{
     emit::add,
-    kernel::{Sock, current_task},
+    kernel::{Sock, current_start, current_task},
     maps::{CLOSERS, CLOSING},
 };
 
@@ -27,23 +30,22 @@ pub fn raw_tp_closer(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn remember(sk: Sock) {
-    let (local, remote) = sk.ends();
+    let (local, remote, net) = sk.connection();
     let key = CloserKey {
         local: local.ip,
         remote: remote.ip,
-        netns: sk.net().inum(),
+        netns: net.inum(),
         local_port: local.port,
         remote_port: remote.port,
     };
-    let task = current_task();
     let closer = Closer {
-        start_ns: task.start_ns,
-        tgid: task.tgid,
+        start_ns: current_start(),
+        tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
         pad: 0,
     };
     if CLOSING.get_ptr(closer).is_none() {
         // Another CPU may be first; then this fails and the entry is there.
-        let _ = CLOSING.insert(closer, task, BPF_NOEXIST as u64);
+        let _ = CLOSING.insert(closer, current_task(), BPF_NOEXIST as u64);
     }
     add(match CLOSERS.insert(key, closer, 0) {
         Ok(()) => slot::CLOSERS,
