@@ -2,7 +2,7 @@
 //! to standard error.
 
 mod json;
-mod sanitize;
+pub(crate) mod sanitize;
 mod text;
 
 use std::{
