@@ -147,8 +147,14 @@ fn read(mut bytes: &[u8], protocol: Protocol, rows: &mut Vec<Row>) -> io::Result
     while !bytes.is_empty() {
         let message = NetlinkBuffer::new_checked(bytes).map_err(io::Error::other)?;
         match message.message_type() {
-            NLMSG_DONE => return Ok(true),
-            NLMSG_ERROR => return Err(refusal(message.payload())),
+            // What a dump fails with comes at its end.
+            NLMSG_DONE => return refusal(message.payload()).map_or(Ok(true), Err),
+            NLMSG_ERROR => {
+                let refusal = refusal(message.payload());
+                return Err(
+                    refusal.unwrap_or_else(|| io::Error::other("an error without a number"))
+                );
+            }
             SOCK_DIAG_BY_FAMILY => rows.extend(row(message.payload(), protocol)),
             _ => {}
         }
@@ -158,12 +164,10 @@ fn read(mut bytes: &[u8], protocol: Protocol, rows: &mut Vec<Row>) -> io::Result
     Ok(false)
 }
 
-/// The errno in `struct nlmsgerr`.
-fn refusal(payload: &[u8]) -> io::Error {
-    match payload.first_chunk() {
-        Some(errno) => io::Error::from_raw_os_error(i32::from_ne_bytes(*errno).saturating_neg()),
-        None => io::Error::other("an error without a number"),
-    }
+/// The errno with which an answer begins, negated; 0: none.
+fn refusal(payload: &[u8]) -> Option<io::Error> {
+    let errno = i32::from_ne_bytes(*payload.first_chunk()?).saturating_neg();
+    (errno != 0).then(|| io::Error::from_raw_os_error(errno))
 }
 
 /// `idiag_expires` in `struct inet_diag_msg`; the crate leaves it out for
@@ -270,7 +274,10 @@ mod tests {
         bytes[..4].fill(0xff);
         assert!(read(&bytes, Protocol::Tcp, &mut rows).is_err());
         assert!(read(&[], Protocol::Tcp, &mut rows).is_ok_and(|is_last| !is_last));
-        assert_eq!(refusal(&(-2_i32).to_ne_bytes()).raw_os_error(), Some(2));
+        let errno = |payload: &[u8]| refusal(payload).and_then(|error| error.raw_os_error());
+        assert_eq!(errno(&(-2_i32).to_ne_bytes()), Some(2));
+        assert_eq!(errno(&[0; 4]), None);
+        assert_eq!(errno(&[1; 3]), None);
         assert_eq!(row(&[2; 71], Protocol::Tcp), None);
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::ack;
 use super::queue::{TOO_MANY, overrun, queue_full};
 use crate::case::{Case, Scenario, scenario};
+use crate::expect::Expected;
 use crate::netns::Namespace;
 
 const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 1));
@@ -113,6 +114,9 @@ fn accepts(case: &mut Case) -> Result<()> {
     for _ in 0..2 {
         server.ok(&format!("accept {listener}"))?;
     }
+    // Then there may be room for a SYN, and none any more for its last ACK.
+    let too_late = Expected::drop(space.inum, "ack_dropped", "accept_queue_full");
+    case.expect(too_late.at_least(0).by(&server).remote(&dropped))?;
     // Those who try again find the queue full once more, sooner or later.
     let finding = of(case, &space, |finding| {
         finding["accepts"].as_u64() >= Some(2)
