@@ -44,12 +44,8 @@ pub mod slot {
     /// SYNs whose entry was seen on another CPU or not at all, so that no
     /// verdict was possible.
     pub const UNJUDGED: u32 = 3;
-    /// Closed connections whose closer was remembered.
-    pub const CLOSERS: u32 = 4;
-    /// Closed connections whose closer could not be remembered.
-    pub const CLOSERS_LOST: u32 = 5;
     /// How many slots there are.
-    pub const LEN: u32 = 6;
+    pub const LEN: u32 = 4;
 }
 
 const _: () = {

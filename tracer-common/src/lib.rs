@@ -15,7 +15,7 @@ pub mod config;
 pub mod count;
 pub mod event;
 
-pub use closer::{CLOSERS, Closer, CloserKey};
+pub use closer::{CHUNK, CHUNKS, Chunk, Closed, Connection, Cursor};
 pub use config::{ABSENT, Config};
 pub use count::{CountKey, slot};
 pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};

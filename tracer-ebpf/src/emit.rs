@@ -152,9 +152,8 @@ fn count(ctx: &impl EbpfContext, key: CountKey) {
     }
 }
 
-/// Adds one to a slot of `HEALTH`.
 #[inline(always)]
-pub fn add(index: u32) {
+fn add(index: u32) {
     if let Some(value) = HEALTH.get_ptr_mut(index) {
         increment(value);
     }

@@ -501,8 +501,17 @@ pub fn asked_backlog() -> Option<i32> {
 /// When the running process started; see [`Task::start_ns`].
 #[inline(always)]
 pub fn current_start() -> u64 {
-    let leader: u64 = read(current(), config!(task_leader));
-    read(leader, config!(task_start))
+    read(leader(bpf_get_current_pid_tgid()), config!(task_start))
+}
+
+/// The group leader of the running task, which has this pid_tgid: often itself.
+#[inline(always)]
+fn leader(id: u64) -> u64 {
+    if id as u32 == (id >> 32) as u32 {
+        current()
+    } else {
+        read(current(), config!(task_leader))
+    }
 }
 
 /// The running process. Only for hooks in the context of a syscall.
@@ -510,7 +519,7 @@ pub fn current_start() -> u64 {
 pub fn current_task() -> Task {
     let id = bpf_get_current_pid_tgid();
     let task = current();
-    let leader: u64 = read(task, config!(task_leader));
+    let leader = leader(id);
     let kernel = read::<u32>(task, config!(task_flags)) & PF_KTHREAD != 0;
     Task {
         tgid: (id >> 32) as u32,

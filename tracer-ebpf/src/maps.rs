@@ -3,9 +3,9 @@
 use crate::packet::Segment;
 use aya_ebpf::{
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
 };
-use tracer_common::{Closer, CloserKey, CountKey, RING_BYTES, Task, slot};
+use tracer_common::{CHUNKS, Chunk, CountKey, Cursor, RING_BYTES, Task, slot};
 
 /// Descriptions, on their way to user space.
 #[map]
@@ -54,14 +54,17 @@ pub struct Asked {
     pub pad: u32,
 }
 
-/// Who closed which connection; for `TIME_WAIT` sockets.
+/// Who closed which connection, see [`tracer_common::Closed`].
 #[map]
-pub static CLOSERS: LruHashMap<CloserKey, Closer> =
-    LruHashMap::with_max_entries(tracer_common::CLOSERS, 0);
+pub static CLOSED: Array<Chunk> = Array::with_max_entries(CHUNKS, 0);
 
-/// The names of those in [`CLOSERS`], for when they are gone.
+/// The chunks of [`CLOSED`], oldest first; user space puts them in.
 #[map]
-pub static CLOSING: LruHashMap<Closer, Task> = LruHashMap::with_max_entries(16384, 0);
+pub static OLDEST: Queue<u32> = Queue::with_max_entries(CHUNKS, 0);
+
+/// Where each CPU writes in [`CLOSED`].
+#[map]
+pub static CURSOR: PerCpuArray<Cursor> = PerCpuArray::with_max_entries(1, 0);
 
 /// The SYN that this CPU is deciding on; see `hooks/syn.rs`.
 #[map]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::{
     cli::Watch,
     exit::Failed,
+    explain::closers,
     host::{btf, facts::Facts, mounts::PrivateView, plan, plan::Purpose, privileges},
     probe::{Probe, Served},
 };
@@ -57,6 +58,7 @@ pub(crate) fn attach(arguments: &Watch) -> Result<(Probe, Startup), Failed> {
         )));
     }
     let mut probe = Probe::load(&facts.config, arguments.verbose).map_err(refused)?;
+    closers::provide(&mut probe)?;
     probe.attach(&plan, &facts)?;
     if !probe.sees_anything() {
         return Err(nothing_attached(&probe.served));

@@ -2,42 +2,36 @@
 //! the kernel itself forgets the process of a `TIME_WAIT` socket.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
-use tracer_common::{CLOSERS, Closer, CloserKey, Task};
-use zerocopy::{FromBytes, IntoBytes};
+use anyhow::{Context, Result};
+use aya::maps::{Array, MapError, PerCpuArray, Queue};
+use tracer_common::{CHUNKS, Chunk, Closed, Connection, Cursor, Task};
+use zerocopy::FromBytes;
 
 use crate::{
     host::sock_diag::{Row, state},
     probe::{Owned, Probe},
-    source::counters::Health,
 };
 
 /// How long a socket stays in `TIME_WAIT` (`TCP_TIMEWAIT_LEN`,
 /// include/net/tcp.h).
 const TIME_WAIT: Duration = Duration::from_secs(60);
 
-/// Entries that can be unused while others are evicted: each CPU keeps some
-/// free ones to itself (`LOCAL_FREE_TARGET`, kernel/bpf/bpf_lru_list.h).
-const KEPT_PER_CPU: u64 = 128;
-
-/// More than are closed between reading the counters and asking.
-const MEANWHILE: u64 = 16 * 1024;
-
-/// What the kernel side remembers.
+/// The kernel side's log of closed connections.
 pub(crate) struct Closers {
     // Plain arrays, as in `source::counters`.
-    connections: aya::maps::HashMap<Owned, [u8; size_of::<CloserKey>()], [u8; size_of::<Closer>()]>,
-    names: aya::maps::HashMap<Owned, [u8; size_of::<Closer>()], [u8; size_of::<Task>()]>,
+    log: Array<Owned, [u8; size_of::<Chunk>()]>,
+    cursors: PerCpuArray<Owned, [u8; size_of::<Cursor>()]>,
     since: Instant,
 }
 
 /// What is known about the end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Closed {
+pub(crate) enum End {
     By(Task),
     /// Before tracer looked.
     Before,
@@ -45,47 +39,107 @@ pub(crate) enum Closed {
     Forgotten,
 }
 
+/// Hands the kernel side its chunks; before that it remembers nothing.
+///
+/// # Errors
+/// The object lacks the map, or the kernel refuses to write it.
+pub(crate) fn provide(probe: &mut Probe) -> Result<()> {
+    // Not taken: the programs that are still to be loaded need it open.
+    let map = probe.bpf_mut().map_mut("OLDEST").context("no map OLDEST")?;
+    let mut oldest: Queue<&mut Owned, u32> = Queue::try_from(map)?;
+    for chunk in 0..CHUNKS {
+        oldest
+            .push(chunk, 0)
+            .context("the log of closed connections cannot be set up")?;
+    }
+    Ok(())
+}
+
 impl Closers {
     /// # Errors
     /// The object lacks the maps.
     pub(crate) fn new(probe: &mut Probe) -> Result<Self> {
         Ok(Self {
-            connections: probe.take_map("CLOSERS")?,
-            names: probe.take_map("CLOSING")?,
+            log: probe.take_map("CLOSED")?,
+            cursors: probe.take_map("CURSOR")?,
             since: Instant::now(),
         })
     }
 
-    /// Who closed the connection `row`, which is in namespace `netns`. `health`
-    /// may be some seconds old.
-    pub(crate) fn of(&self, netns: u32, row: &Row, health: Health) -> Closed {
-        match self.find(netns, row) {
-            Some(task) => Closed::By(task),
-            None => unseen(row, may_have_forgotten(health), self.since.elapsed()),
+    /// What is remembered about the connections in `rows`, which were listed in
+    /// the namespace `netns` before this.
+    pub(crate) fn recall(&self, netns: u32, rows: &[Row]) -> Recalled {
+        let mut last: HashMap<Connection, Option<(u64, Task)>> = rows
+            .iter()
+            .filter(|row| row.remote.port() != 0)
+            .map(|row| (connection(netns, row), None))
+            .collect();
+        let mut is_unread = false;
+        for index in 0..CHUNKS {
+            match self.log.get(&index, 0) {
+                Ok(chunk) => note(&chunk, &mut last),
+                Err(_) => is_unread = true,
+            }
+        }
+        Recalled {
+            last,
+            netns,
+            has_forgotten: is_unread || self.has_forgotten().unwrap_or(true),
+            watched: self.since.elapsed(),
         }
     }
 
-    fn find(&self, netns: u32, row: &Row) -> Option<Task> {
-        let mut key = [0; size_of::<CloserKey>()];
-        key.copy_from_slice(key_of(netns, row).as_bytes());
-        let closer = self.connections.get(&key, 0).ok()?;
-        match self.names.get(&closer, 0) {
-            Ok(task) => Task::read_from_bytes(&task).ok(),
-            // Its name is forgotten, which process it was is not.
-            Err(_) => {
-                let closer = Closer::read_from_bytes(&closer).ok()?;
-                Some(Task {
-                    tgid: closer.tgid,
-                    start_ns: closer.start_ns,
-                    ..Task::default()
-                })
-            }
+    /// Whether something that was closed since tracer looks is not in the log,
+    /// or not any more.
+    fn has_forgotten(&self) -> Result<bool, MapError> {
+        let cursors = self.cursors.get(&0, 0)?;
+        let forgot = |cursor: Cursor| cursor.forgotten_until != 0 || cursor.lost != 0;
+        Ok(cursors
+            .iter()
+            .any(|bytes| Cursor::read_from_bytes(bytes).map_or(true, forgot)))
+    }
+}
+
+/// Notes what a chunk of the log tells about the connections that are wanted:
+/// of one that was closed more than once, the last time.
+fn note(chunk: &[u8], wanted: &mut HashMap<Connection, Option<(u64, Task)>>) {
+    let Ok(chunk) = Chunk::read_from_bytes(chunk) else {
+        return;
+    };
+    for closed in chunk.closed.iter().filter(|closed| is_whole(closed)) {
+        if let Some(last) = wanted.get_mut(&closed.connection)
+            && last.is_none_or(|(time, _)| time < closed.begin)
+        {
+            *last = Some((closed.begin, closed.by));
         }
     }
 }
 
-fn key_of(netns: u32, row: &Row) -> CloserKey {
-    CloserKey {
+/// Not empty, and not copied while it was being written.
+fn is_whole(closed: &Closed) -> bool {
+    closed.begin != 0 && closed.begin == closed.end
+}
+
+/// An excerpt of the log.
+pub(crate) struct Recalled {
+    last: HashMap<Connection, Option<(u64, Task)>>,
+    netns: u32,
+    has_forgotten: bool,
+    watched: Duration,
+}
+
+impl Recalled {
+    /// Who closed `row`, one of those that the excerpt was made for.
+    pub(crate) fn end(&self, row: &Row) -> End {
+        match self.last.get(&connection(self.netns, row)) {
+            Some(Some((_, task))) => End::By(*task),
+            _ => unseen(row, self.has_forgotten, self.watched),
+        }
+    }
+}
+
+fn connection(netns: u32, row: &Row) -> Connection {
+    Connection {
         local: bytes(row.local),
         remote: bytes(row.remote),
         netns,
@@ -105,29 +159,24 @@ fn bytes(address: SocketAddr) -> [u8; 16] {
     }
 }
 
-/// Whether something that was remembered can be missing by now.
-fn may_have_forgotten(health: Health) -> bool {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let kept = KEPT_PER_CPU * u64::try_from(cpus).unwrap_or(u64::MAX);
-    let certain = u64::from(CLOSERS).saturating_sub(kept + MEANWHILE);
-    health.closers_lost > 0 || health.closers > certain
-}
-
-/// Nothing is remembered about `row`: as long as nothing can have been
-/// forgotten, it was closed before tracer looked; else its age must prove that.
-fn unseen(row: &Row, may_have_forgotten: bool, watching: Duration) -> Closed {
+/// Nothing is remembered about `row`: as long as nothing was forgotten, it was
+/// closed before tracer looked; else its age must prove that.
+fn unseen(row: &Row, has_forgotten: bool, watched: Duration) -> End {
     let left = Duration::from_millis(row.timer_ms.into());
     let age = TIME_WAIT.saturating_sub(left);
-    let is_older = row.state == state::TIME_WAIT && age > watching;
-    if is_older || !may_have_forgotten {
-        Closed::Before
+    let is_older = row.state == state::TIME_WAIT && age > watched;
+    if is_older || !has_forgotten {
+        End::Before
     } else {
-        Closed::Forgotten
+        End::Forgotten
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::CHUNK;
+    use zerocopy::IntoBytes;
+
     use super::*;
 
     fn row(state: u8, timer_ms: u32) -> Row {
@@ -147,33 +196,55 @@ mod tests {
 
     #[test]
     fn nothing_is_guessed() {
-        let watching = Duration::from_secs(10);
-        let unseen = |state, timer_ms, forgot| unseen(&row(state, timer_ms), forgot, watching);
-        assert_eq!(unseen(state::TIME_WAIT, 55_000, false), Closed::Before);
-        assert_eq!(unseen(state::TIME_WAIT, 55_000, true), Closed::Forgotten);
+        let watched = Duration::from_secs(10);
+        let unseen = |state, timer_ms, forgot| unseen(&row(state, timer_ms), forgot, watched);
+        assert_eq!(unseen(state::TIME_WAIT, 55_000, false), End::Before);
+        assert_eq!(unseen(state::TIME_WAIT, 55_000, true), End::Forgotten);
         // Has waited for longer than tracer has watched.
-        assert_eq!(unseen(state::TIME_WAIT, 40_000, true), Closed::Before);
+        assert_eq!(unseen(state::TIME_WAIT, 40_000, true), End::Before);
         // The timer of another state says nothing about its age.
-        assert_eq!(unseen(state::CLOSE_WAIT, 0, true), Closed::Forgotten);
-    }
-
-    #[test]
-    fn memory_is_full_before_its_last_entry() {
-        let health = |closers, closers_lost| Health {
-            closers,
-            closers_lost,
-            ..Health::default()
-        };
-        assert!(!may_have_forgotten(health(1000, 0)));
-        assert!(may_have_forgotten(health(1000, 1)));
-        assert!(may_have_forgotten(health(u64::from(CLOSERS) - 1, 0)));
+        assert_eq!(unseen(state::CLOSE_WAIT, 0, true), End::Forgotten);
     }
 
     #[test]
     fn both_sides_spell_a_connection_alike() {
-        let key = key_of(7, &row(6, 0));
-        assert_eq!(key.local[..5], [10, 0, 0, 1, 0]);
-        assert_eq!(key.remote[..4], [10, 0, 0, 2]);
-        assert_eq!((key.netns, key.local_port, key.remote_port), (7, 40000, 80));
+        let connection = connection(7, &row(6, 0));
+        assert_eq!(connection.local[..5], [10, 0, 0, 1, 0]);
+        assert_eq!(connection.remote[..4], [10, 0, 0, 2]);
+        assert_eq!(connection.netns, 7);
+        assert_eq!((connection.local_port, connection.remote_port), (40000, 80));
+    }
+
+    #[test]
+    fn the_last_whole_entry_counts() {
+        let wanted = connection(7, &row(6, 0));
+        let entry = |connection, begin, end, tgid| Closed {
+            begin,
+            connection,
+            by: Task {
+                tgid,
+                ..Task::default()
+            },
+            end,
+        };
+        let none = entry(wanted, 0, 0, 1);
+        let mut chunk = Chunk {
+            cpu: 0,
+            pad: 0,
+            newest: 0,
+            closed: [none; CHUNK],
+        };
+        chunk.closed[0] = entry(wanted, 20, 20, 2);
+        chunk.closed[1] = entry(wanted, 10, 10, 3);
+        // Being written, and half overwritten.
+        chunk.closed[2] = entry(wanted, 30, 0, 4);
+        chunk.closed[3] = entry(wanted, 30, 40, 5);
+        chunk.closed[4] = entry(connection(8, &row(6, 0)), 50, 50, 6);
+        let mut last = HashMap::from([(wanted, None)]);
+        note(chunk.as_bytes(), &mut last);
+        let found = last.get(&wanted).copied().flatten();
+        assert_eq!(found.map(|(time, by)| (time, by.tgid)), Some((20, 2)));
+        assert_eq!(last.len(), 1);
+        note(&[0; 7], &mut last);
     }
 }

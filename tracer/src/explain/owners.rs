@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     census::Who,
-    closers::{Closed, Closers},
+    closers::{End, Recalled},
 };
 use crate::{
     attribute::process::Processes,
@@ -17,7 +17,6 @@ use crate::{
         sock_diag::{Row, state},
     },
     model::Process,
-    source::counters::Health,
 };
 
 /// The open sockets of all processes, as they were at one moment.
@@ -43,18 +42,18 @@ impl Holders {
 /// Answers for the sockets of one namespace.
 pub(crate) struct Owners<'a> {
     holders: &'a Holders,
-    closers: Option<(&'a Closers, u32, Health)>,
+    closers: Option<&'a Recalled>,
     processes: &'a mut Processes,
     by_pid: HashMap<u32, Option<Rc<Process>>>,
     by_closer: HashMap<(u32, u64), Rc<Process>>,
 }
 
 impl<'a> Owners<'a> {
-    /// `closers`: with the namespace and with what is known about their memory;
-    /// `None`: nobody watches who closes.
+    /// `closers`: what is remembered about these sockets; `None`: nobody watches
+    /// who closes.
     pub(crate) fn new(
         holders: &'a Holders,
-        closers: Option<(&'a Closers, u32, Health)>,
+        closers: Option<&'a Recalled>,
         processes: &'a mut Processes,
     ) -> Self {
         Self {
@@ -90,11 +89,11 @@ impl<'a> Owners<'a> {
     }
 
     fn closed(&mut self, row: &Row) -> Who {
-        let Some((closers, netns, health)) = self.closers else {
+        let Some(closers) = self.closers else {
             return Who::Unknown("nobody watched who closed it");
         };
-        match closers.of(netns, row, health) {
-            Closed::By(task) => {
+        match closers.end(row) {
+            End::By(task) => {
                 let processes = &mut *self.processes;
                 let known = self.by_closer.entry((task.tgid, task.start_ns));
                 let process =
@@ -103,12 +102,12 @@ impl<'a> Owners<'a> {
             }
             // A socket that no process has open, and that nobody closed.
             _ if row.inode != 0 => Who::Unknown("no process has it open"),
-            Closed::Before if row.state == state::TIME_WAIT => Who::BeforeTracer,
+            End::Before if row.state == state::TIME_WAIT => Who::BeforeTracer,
             // LAST_ACK: the peer closed first, and this end is not remembered.
-            Closed::Before | Closed::Forgotten if row.state != state::TIME_WAIT => {
+            End::Before | End::Forgotten if row.state != state::TIME_WAIT => {
                 Who::Unknown("being closed")
             }
-            Closed::Before | Closed::Forgotten => Who::Unknown("too many were closed since"),
+            End::Before | End::Forgotten => Who::Unknown("too many were closed since"),
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::{
     advice,
     census::{Scope, Who, account},
-    closers::Closers,
+    closers::{Closers, Recalled},
     finding::{BoundUnused, Census, QueueFinding},
     ghosts,
     owners::{Holders, Owners},
@@ -29,7 +29,6 @@ use crate::{
     attribute::process::Processes,
     host::{netns, settings, sock_diag::Protocol},
     model::Process,
-    source::counters::Health,
 };
 
 /// Snapshots take at most one part in this many of one processor: the next one
@@ -42,8 +41,6 @@ pub(crate) struct Request {
     pub(crate) about: About,
     /// After the failure: a snapshot from before that would not explain it.
     pub(crate) asked: Instant,
-    /// Read at that time: tells whether closers may be forgotten.
-    pub(crate) health: Health,
 }
 
 #[derive(Debug)]
@@ -140,6 +137,7 @@ fn find(inum: u32) -> io::Result<PathBuf> {
 struct View {
     snapshot: Snapshot,
     holders: Holders,
+    closers: Option<Recalled>,
     time: Timestamp,
     begun: Instant,
 }
@@ -154,22 +152,18 @@ struct CensusTaker {
 
 impl CensusTaker {
     fn answer(&mut self, request: Request) -> Answer {
-        let Request {
-            about,
-            asked,
-            health,
-        } = request;
+        let Request { about, asked } = request;
         match about {
-            About::Census(id, scope) => match self.census(id, &scope, asked, health) {
+            About::Census(id, scope) => match self.census(id, &scope, asked) {
                 Ok(census) => Answer::Census(Box::new(census)),
                 Err(error) => Answer::NoCensus(id, scope, error.to_string()),
             },
-            About::Queue(draft) => Answer::Queue(Box::new(self.queue(*draft, asked, health))),
+            About::Queue(draft) => Answer::Queue(Box::new(self.queue(*draft, asked))),
         }
     }
 
     /// Adds what the namespace shows, as far as it still can be looked into.
-    fn queue(&mut self, draft: Draft, asked: Instant, health: Health) -> QueueFinding {
+    fn queue(&mut self, draft: Draft, asked: Instant) -> QueueFinding {
         let Draft { mut finding, acked } = draft;
         if acked.is_empty() {
             let settings =
@@ -179,9 +173,7 @@ impl CensusTaker {
             && let Some(local) = finding.local
         {
             finding.settings = view.snapshot.settings.clone();
-            let closers = self.closers.as_ref();
-            let closers = closers.map(|closers| (closers, finding.netns, health));
-            let mut owners = Owners::new(&view.holders, closers, &mut self.processes);
+            let mut owners = Owners::new(&view.holders, view.closers.as_ref(), &mut self.processes);
             let retries = finding.settings.synack_retries;
             (finding.ghosts, finding.ghost_count) = ghosts::ghosts(
                 &view.snapshot.rows,
@@ -198,21 +190,11 @@ impl CensusTaker {
         finding
     }
 
-    fn census(
-        &mut self,
-        id: u64,
-        scope: &Scope,
-        asked: Instant,
-        health: Health,
-    ) -> io::Result<Census> {
+    fn census(&mut self, id: u64, scope: &Scope, asked: Instant) -> io::Result<Census> {
         let start = Instant::now();
         let view = self.view(scope.netns, scope.protocol, asked)?;
         let snapshot = &view.snapshot;
-        let closers = self
-            .closers
-            .as_ref()
-            .map(|closers| (closers, scope.netns, health));
-        let mut owners = Owners::new(&view.holders, closers, &mut self.processes);
+        let mut owners = Owners::new(&view.holders, view.closers.as_ref(), &mut self.processes);
         let account = account(scope, &snapshot.settings, &snapshot.rows, |row| {
             owners.who(row)
         })
@@ -259,8 +241,10 @@ impl CensusTaker {
             Protocol::Udp
         };
         let snapshot = snapshot::take(inum, &find(inum)?, protocol)?;
+        let closers = self.closers.as_ref();
         let view = Rc::new(View {
             holders: Holders::of(&snapshot.rows),
+            closers: closers.map(|closers| closers.recall(inum, &snapshot.rows)),
             snapshot,
             time,
             begun,

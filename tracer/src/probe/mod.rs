@@ -116,7 +116,7 @@ impl Probe {
             .any(|served| served.purpose == purpose && served.by.is_some())
     }
 
-    /// The log of the kernel side, for `-v`.
+    /// The loaded object, for its log and for maps that stay with it.
     pub(crate) fn bpf_mut(&mut self) -> &mut Ebpf {
         &mut self.bpf
     }

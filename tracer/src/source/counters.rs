@@ -32,10 +32,6 @@ pub(crate) struct Health {
     pub(crate) unplaced: u64,
     /// SYNs about which nothing could be said.
     pub(crate) unjudged: u64,
-    /// Closed connections whose closer was remembered, at least for a while.
-    pub(crate) closers: u64,
-    /// Closed connections whose closer could not be remembered.
-    pub(crate) closers_lost: u64,
 }
 
 impl Health {
@@ -100,8 +96,6 @@ impl Counters {
             described: slot(slot::DESCRIBED)?,
             unplaced: slot(slot::UNPLACED)?,
             unjudged: slot(slot::UNJUDGED)?,
-            closers: slot(slot::CLOSERS)?,
-            closers_lost: slot(slot::CLOSERS_LOST)?,
         })
     }
 }

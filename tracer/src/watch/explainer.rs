@@ -15,7 +15,6 @@ use crate::{
         worker::{About, Answer, Request, Worker},
     },
     model::Failure,
-    source::counters::Counters,
 };
 
 /// At the end, answers are waited for this long.
@@ -44,15 +43,7 @@ impl Explainer {
     }
 
     /// Notes in the failure what will explain it, and asks for that.
-    ///
-    /// # Errors
-    /// tracer's counters cannot be read.
-    pub(super) fn explain(
-        &mut self,
-        failure: &mut Failure,
-        accepts: u64,
-        counters: &Counters,
-    ) -> Result<()> {
+    pub(super) fn explain(&mut self, failure: &mut Failure, accepts: u64) {
         let now = Instant::now();
         let last_id = &mut self.last_id;
         let next_id = || {
@@ -62,7 +53,7 @@ impl Explainer {
         if failure.kind.is_drop() {
             let accepts = self.sees_accepts.then_some(accepts);
             failure.queue = Some(self.queues.note(failure, accepts, next_id));
-            return Ok(());
+            return;
         }
         let given = self.desk.ask(failure, now, next_id);
         failure.census = match given {
@@ -72,20 +63,15 @@ impl Explainer {
                 self.worker.ask(Request {
                     about: About::Census(id, scope),
                     asked: now,
-                    health: counters.health()?,
                 });
                 Some(id)
             }
         };
-        Ok(())
     }
 
     /// Once a second: asks for what is due about queues; at the end for all that
     /// has not been told.
-    ///
-    /// # Errors
-    /// tracer's counters cannot be read.
-    pub(super) fn tell_queues(&mut self, is_final: bool, counters: &Counters) -> Result<()> {
+    pub(super) fn tell_queues(&mut self, is_final: bool) {
         let now = Timestamp::now();
         let drafts = if is_final {
             self.queues.finish(now)
@@ -96,10 +82,8 @@ impl Explainer {
             self.worker.ask(Request {
                 about: About::Queue(Box::new(draft)),
                 asked: Instant::now(),
-                health: counters.health()?,
             });
         }
-        Ok(())
     }
 
     /// The next finding; waits for ever if none is to come. Safe to cancel.

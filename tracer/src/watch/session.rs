@@ -133,8 +133,7 @@ impl Session {
         self.namespaces.notice(event.raw.netns);
         let mut failure = self.attributor.attribute(&event);
         if failure.concerns(&self.pids) {
-            self.explainer
-                .explain(&mut failure, event.raw.accepts, &self.counters)?;
+            self.explainer.explain(&mut failure, event.raw.accepts);
             self.output.failure(&failure)?;
             self.shown += 1;
         }
@@ -149,7 +148,7 @@ impl Session {
     /// Once a second: new namespaces, losses, diagnostics.
     pub(super) fn housekeeping(&mut self) -> Result<()> {
         self.namespaces.refresh_when_due();
-        self.explainer.tell_queues(false, &self.counters)?;
+        self.explainer.tell_queues(false);
         if let Some(log) = &mut self.log {
             log.flush();
         }
@@ -198,7 +197,7 @@ impl Session {
         // What is in the ring now, and not what a flood adds meanwhile.
         self.drain(Live::CAPACITY)?;
         self.show_losses()?;
-        self.explainer.tell_queues(true, &self.counters)?;
+        self.explainer.tell_queues(true);
         for answer in self.explainer.rest().await {
             self.found(answer)?;
         }
