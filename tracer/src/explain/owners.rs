@@ -20,6 +20,9 @@ use crate::{
     source::counters::Health,
 };
 
+/// Why the process that closed a connection is not known.
+pub(crate) const UNWATCHED: &str = "nobody watched who closed it";
+
 /// The open sockets of all processes, as they were at one moment.
 pub(crate) struct Holders {
     pids: HashMap<u64, Vec<u32>>,
@@ -27,8 +30,8 @@ pub(crate) struct Holders {
 
 impl Holders {
     /// Finds who has the sockets in `rows` open.
-    pub(crate) fn of(rows: &[Row]) -> Self {
-        let wanted: HashSet<u64> = rows.iter().map(|row| row.inode).collect();
+    pub(crate) fn of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Self {
+        let wanted: HashSet<u64> = rows.into_iter().map(|row| row.inode).collect();
         Self {
             pids: descriptors::holders(|inode| wanted.contains(&inode)),
         }
@@ -90,8 +93,12 @@ impl<'a> Owners<'a> {
     }
 
     fn closed(&mut self, row: &Row) -> Who {
+        const NO_HOLDER: &str = "no process in sight has it open";
         let Some((closers, netns, health)) = self.closers else {
-            return Who::Unknown("nobody watched who closed it");
+            return Who::Unknown(match row.inode {
+                0 => UNWATCHED,
+                _ => NO_HOLDER,
+            });
         };
         match closers.of(netns, row, health) {
             Closed::By(task) => {
@@ -102,7 +109,7 @@ impl<'a> Owners<'a> {
                 Who::Process(Rc::clone(process))
             }
             // A socket that no process has open, and that nobody closed.
-            _ if row.inode != 0 => Who::Unknown("no process has it open"),
+            _ if row.inode != 0 => Who::Unknown(NO_HOLDER),
             Closed::Before if row.state == state::TIME_WAIT => Who::BeforeTracer,
             // LAST_ACK: the peer closed first, and this end is not remembered.
             Closed::Before | Closed::Forgotten if row.state != state::TIME_WAIT => {
