@@ -1,6 +1,10 @@
 //! The command line.
 
-use std::{ffi::OsString, num::NonZeroU64, time::Duration};
+use std::{
+    ffi::OsString,
+    num::{NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 
@@ -20,6 +24,12 @@ pub(crate) enum Verb {
     /// Report failures the moment they happen
     #[command(after_help = crate::exit::HELP)]
     Watch(Watch),
+    /// Show who has the ports for outgoing connections, and how many are left
+    #[command(after_help = crate::exit::SNAPSHOT_HELP)]
+    Ports(Ports),
+    /// Show every listener: how full its queue is, and who has it
+    #[command(after_help = crate::exit::SNAPSHOT_HELP)]
+    Listeners(Listeners),
 }
 
 /// How records are written.
@@ -71,6 +81,36 @@ pub(crate) struct Watch {
     /// Run this command, trace while it runs, and leave with its exit code
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ports {
+    /// How to write records
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+
+    /// Show this many destinations of each network namespace, most exhausted
+    /// first
+    #[arg(long, value_name = "N", default_value = "20", conflicts_with = "all")]
+    pub(crate) top: NonZeroUsize,
+
+    /// Show every destination
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+impl Ports {
+    /// How many destinations to show.
+    pub(crate) fn limit(&self) -> usize {
+        if self.all { usize::MAX } else { self.top.get() }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Listeners {
+    /// How to write records
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 /// Why there is nothing to run.
@@ -156,6 +196,12 @@ mod tests {
             "tracer watch --duration",
             "tracer watch stray",
             "tracer wach",
+            "tracer ports --top 0",
+            "tracer ports --top x",
+            "tracer ports --top 3 --all",
+            "tracer ports --duration 1s",
+            "tracer listeners --format xml",
+            "tracer listeners stray",
         ] {
             let why = wrong(line);
             assert!(
@@ -168,7 +214,13 @@ mod tests {
 
     #[test]
     fn help_and_version_are_answers() {
-        for line in ["tracer --help", "tracer watch --help", "tracer --version"] {
+        for line in [
+            "tracer --help",
+            "tracer watch --help",
+            "tracer ports --help",
+            "tracer listeners --help",
+            "tracer --version",
+        ] {
             let ended = parse(line.split(' ').map(OsString::from));
             assert!(matches!(ended, Err(Ended::Answered(_))), "{line}");
         }

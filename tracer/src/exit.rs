@@ -13,6 +13,15 @@ Exit codes:
   with -- COMMAND: its own exit code, 128 + the signal that ended it,
   126 if it cannot be run, 127 if it cannot be found";
 
+/// The same for verbs that look once and end.
+pub(crate) const SNAPSHOT_HELP: &str = "\
+Exit codes:
+  0  told what can be seen; what cannot is said on standard error
+  1  failed while running
+  2  the command line is wrong
+  3  not permitted: no network namespace can be entered
+  4  this kernel lists no sockets";
+
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
 

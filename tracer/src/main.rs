@@ -4,7 +4,7 @@
 //! The data's way: `host` learns what the kernel offers and plans, `probe`
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `output` writes. `watch` is the
-//! loop around it.
+//! loop around it. `snapshot` looks once, without any hook.
 
 mod attribute;
 mod cli;
@@ -16,6 +16,7 @@ mod model;
 mod output;
 mod probe;
 mod reconcile;
+mod snapshot;
 mod source;
 mod startup;
 mod watch;
@@ -27,12 +28,16 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(cli::Ended::Answered(text)) => return output::answer(&text),
         Err(cli::Ended::Wrong(why)) => {
-            output::say(&format!("tracer: {why}; see tracer watch --help"));
+            output::say(&format!("tracer: {why}; see tracer --help"));
             return ExitCode::from(exit::USAGE);
         }
     };
-    let cli::Verb::Watch(arguments) = &cli.verb;
-    match watch::run(arguments) {
+    let ended = match &cli.verb {
+        cli::Verb::Watch(arguments) => watch::run(arguments),
+        cli::Verb::Ports(arguments) => snapshot::ports(arguments),
+        cli::Verb::Listeners(arguments) => snapshot::listeners(arguments),
+    };
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(failed) => {
             output::say(&format!("tracer: {failed}"));

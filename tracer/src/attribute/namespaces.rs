@@ -213,6 +213,11 @@ fn open_inside(namespace: &Path) -> io::Result<File> {
     netns::inside(namespace, || File::open("/proc/thread-self/net/netstat"))
 }
 
+/// The counters of the namespace of the calling thread.
+pub(crate) fn here() -> io::Result<Netstat> {
+    read(&File::open("/proc/thread-self/net/netstat")?)
+}
+
 fn read(netstat: &File) -> io::Result<Netstat> {
     let mut text = Vec::new();
     let mut chunk = [0; 4096];

@@ -26,9 +26,10 @@ use crate::host::{
     sock_diag::{Row, state},
 };
 
-/// The bound but unused TCP sockets in the namespace `inum`, and why some may be
-/// missing. `listed`: inodes of the sockets that the kernel's tables list.
-pub(crate) fn unlisted(inum: u32, listed: &HashSet<u64>) -> (Vec<Row>, Option<String>) {
+/// The bound but unused TCP sockets, each with the namespace it is in, and why
+/// some may be missing. `listed`: inodes of the sockets that the kernel's tables
+/// list.
+pub(crate) fn unlisted(listed: &HashSet<u64>) -> (Vec<(u32, Row)>, Option<String>) {
     let mut rows = Vec::new();
     let mut seen = HashSet::new();
     let mut refused = None;
@@ -49,7 +50,7 @@ pub(crate) fn unlisted(inum: u32, listed: &HashSet<u64>) -> (Vec<Row>, Option<St
             if !seen.insert(descriptor.inode) {
                 continue;
             }
-            match look_at(process.as_fd(), descriptor, inum) {
+            match look_at(process.as_fd(), descriptor) {
                 Ok(row) => rows.extend(row),
                 Err(error) if is_gone(&error) => {}
                 Err(error) => refused = Some(error),
@@ -70,12 +71,11 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EBADF))
 }
 
-/// One socket, if it is a bound and unused TCP socket of that namespace.
+/// One socket with its namespace, if it is a bound and unused TCP socket.
 fn look_at(
     process: BorrowedFd<'_>,
     descriptor: descriptors::Descriptor,
-    inum: u32,
-) -> io::Result<Option<Row>> {
+) -> io::Result<Option<(u32, Row)>> {
     let copy = pidfd_getfd(process, descriptor.fd, PidfdGetfdFlags::empty())?;
     let Ok(protocol) = sockopt::socket_protocol(&copy) else {
         // The number was given to something else since: no socket.
@@ -87,10 +87,10 @@ fn look_at(
     let Ok(Ok(name)) = getsockname(&copy).map(SocketAddr::try_from) else {
         return Ok(None);
     };
-    if name.port() == 0 || !is_unused(copy.as_fd()) || namespace_of(copy.as_fd())? != inum {
+    if name.port() == 0 || !is_unused(copy.as_fd()) {
         return Ok(None);
     }
-    Ok(Some(Row {
+    let row = Row {
         state: state::BOUND_INACTIVE,
         local: SocketAddr::new(name.ip().to_canonical(), name.port()),
         remote: SocketAddr::from(([0, 0, 0, 0], 0)),
@@ -101,7 +101,8 @@ fn look_at(
         send_queue: 0,
         timer_ms: 0,
         drops: None,
-    }))
+    };
+    Ok(Some((namespace_of(copy.as_fd())?, row)))
 }
 
 /// Whether the socket is closed and never sent a segment. One that did, and was

@@ -57,8 +57,18 @@ pub(crate) enum Who {
 pub(crate) struct Account {
     pub(crate) range: Range,
     pub(crate) parts: Vec<Part>,
+    /// Who has them, whatever the state; the ports of all add up to those of
+    /// all parts. Most ports first.
+    pub(crate) holders: Vec<Holder>,
     /// Usable ports without a socket that takes them.
     pub(crate) free: u32,
+}
+
+impl Account {
+    /// Usable ports that something takes.
+    pub(crate) fn used(&self) -> u32 {
+        self.range.usable - self.free
+    }
 }
 
 /// Says of every port of the range what takes it, and who. `None`: the range is
@@ -67,47 +77,15 @@ pub(crate) fn account(
     scope: &Scope,
     settings: &Settings,
     rows: &[Row],
-    mut who: impl FnMut(&Row) -> Who,
+    who: impl FnMut(&Row) -> Who,
 ) -> Option<Account> {
     let ports = Ports::of(scope, settings)?;
-    let mut states: HashMap<u16, PortState> = HashMap::new();
-    let relevant: Vec<(&Row, PortState)> = rows
-        .iter()
-        .filter(|row| ports.is_usable(row.local.port()))
-        .filter_map(|row| Some((row, taken_by(scope, row)?)))
-        .collect();
-    for (row, state) in &relevant {
-        let best = states.entry(row.local.port()).or_insert(*state);
-        *best = (*best).min_by_rank(*state);
-    }
-    ports.leave_out_the_odd_one(&mut states);
-    let mut tallies: HashMap<PortState, Tally> = HashMap::new();
-    let mut counted: HashMap<u16, ()> = HashMap::new();
-    for (row, state) in relevant {
-        let port = row.local.port();
-        if states.get(&port) != Some(&state) {
-            continue;
-        }
-        let is_first = counted.insert(port, ()).is_none();
-        let tally = tallies.entry(state).or_default();
-        tally.add(who(row), u32::from(is_first));
-    }
-    let taken = u32::try_from(states.len()).unwrap_or(u32::MAX);
-    let mut parts: Vec<Part> = tallies
-        .into_iter()
-        .map(|(state, tally)| tally.into_part(state))
-        .collect();
-    parts.sort_by_key(|part| (std::cmp::Reverse(part.ports), part.state.rank()));
-    Some(Account {
-        range: ports.range,
-        parts,
-        free: ports.range.usable.saturating_sub(taken),
-    })
+    Some(ports.account(rows, |row| taken_by(scope, row), who))
 }
 
 /// The ports that were searched.
-struct Ports<'a> {
-    range: Range,
+pub(crate) struct Ports<'a> {
+    pub(crate) range: Range,
     reserved: &'a [(u16, u16)],
     /// A search of this many ports leaves one out (`__inet_hash_connect` rounds
     /// down to an even number).
@@ -143,23 +121,88 @@ impl<'a> Ports<'a> {
         if is_own && whole.contains(&own_high) {
             high = own_high;
         }
+        let ports = Self::between(low, high, settings);
+        let all = ports.range.usable + ports.range.reserved;
+        Some(Self {
+            range: Range {
+                is_own,
+                ..ports.range
+            },
+            leaves_one_out: scope.kind == Kind::ConnectFailed && !is_own && all % 2 == 1,
+            ..ports
+        })
+    }
+
+    /// The range of the namespace, whoever searches.
+    pub(crate) fn of_namespace(settings: &'a Settings) -> Option<Self> {
+        let (low, high) = settings.port_range?;
+        Some(Self::between(low, high, settings))
+    }
+
+    fn between(low: u16, high: u16, settings: &'a Settings) -> Self {
         let all = u32::from(high).saturating_sub(u32::from(low)) + 1;
         let reserved_here = (low..=high).filter(|port| contains(&settings.reserved_ports, *port));
         let reserved = u32::try_from(reserved_here.count()).unwrap_or(all);
-        Some(Self {
+        Self {
             range: Range {
                 low,
                 high,
-                is_own,
+                is_own: false,
                 reserved,
                 usable: all - reserved,
             },
             reserved: &settings.reserved_ports,
-            leaves_one_out: scope.kind == Kind::ConnectFailed && !is_own && all % 2 == 1,
-        })
+            leaves_one_out: false,
+        }
     }
 
-    fn is_usable(&self, port: u16) -> bool {
+    /// What takes each port, as `taken_by` judges it, and who.
+    pub(crate) fn account(
+        &self,
+        rows: &[Row],
+        taken_by: impl Fn(&Row) -> Option<PortState>,
+        mut who: impl FnMut(&Row) -> Who,
+    ) -> Account {
+        let mut states: HashMap<u16, PortState> = HashMap::new();
+        let relevant: Vec<(&Row, PortState)> = rows
+            .iter()
+            .filter(|row| self.is_usable(row.local.port()))
+            .filter_map(|row| Some((row, taken_by(row)?)))
+            .collect();
+        for (row, state) in &relevant {
+            let best = states.entry(row.local.port()).or_insert(*state);
+            *best = (*best).min_by_rank(*state);
+        }
+        self.leave_out_the_odd_one(&mut states);
+        let mut everyone = Tally::default();
+        let mut tallies: HashMap<PortState, Tally> = HashMap::new();
+        let mut counted: HashMap<u16, ()> = HashMap::new();
+        for (row, state) in relevant {
+            let port = row.local.port();
+            if states.get(&port) != Some(&state) {
+                continue;
+            }
+            let ports = u32::from(counted.insert(port, ()).is_none());
+            let who = who(row);
+            everyone.add(who.clone(), ports);
+            tallies.entry(state).or_default().add(who, ports);
+        }
+        let taken = u32::try_from(states.len()).unwrap_or(u32::MAX);
+        let mut parts: Vec<Part> = tallies
+            .into_iter()
+            .map(|(state, tally)| tally.into_part(state))
+            .collect();
+        parts.sort_by_key(|part| (std::cmp::Reverse(part.ports), part.state.rank()));
+        Account {
+            range: self.range,
+            parts,
+            holders: everyone.into_holders(),
+            free: self.range.usable.saturating_sub(taken),
+        }
+    }
+
+    /// Whether the search may find this port.
+    pub(crate) fn is_usable(&self, port: u16) -> bool {
         (self.range.low..=self.range.high).contains(&port) && !contains(self.reserved, port)
     }
 
@@ -229,7 +272,8 @@ fn overlap(one: IpAddr, other: IpAddr) -> bool {
     one == other || covers(one, other) || covers(other, one)
 }
 
-fn state_of(row: &Row) -> Option<PortState> {
+/// What a socket takes its port for.
+pub(crate) fn state_of(row: &Row) -> Option<PortState> {
     Some(match row.state {
         state::ESTABLISHED => PortState::Established,
         state::CLOSE_WAIT => PortState::CloseWait,
@@ -316,13 +360,18 @@ impl Tally {
         }
     }
 
-    fn into_part(self, state: PortState) -> Part {
+    fn into_holders(self) -> Vec<Holder> {
         let mut holders: Vec<Holder> = self.groups.into_iter().map(holder).collect();
         holders.sort_by(|one, other| {
             (other.ports, other.sockets)
                 .cmp(&(one.ports, one.sockets))
                 .then_with(|| name(one).cmp(name(other)))
         });
+        holders
+    }
+
+    fn into_part(self, state: PortState) -> Part {
+        let holders = self.into_holders();
         Part {
             state,
             ports: holders.iter().map(|holder| holder.ports).sum(),

@@ -19,6 +19,9 @@ use crate::{
     model::Process,
 };
 
+/// Why the process that closed a connection is not known.
+pub(crate) const UNWATCHED: &str = "nobody watched who closed it";
+
 /// The open sockets of all processes, as they were at one moment.
 pub(crate) struct Holders {
     pids: HashMap<u64, Vec<u32>>,
@@ -26,8 +29,8 @@ pub(crate) struct Holders {
 
 impl Holders {
     /// Finds who has the sockets in `rows` open.
-    pub(crate) fn of(rows: &[Row]) -> Self {
-        let wanted: HashSet<u64> = rows.iter().map(|row| row.inode).collect();
+    pub(crate) fn of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Self {
+        let wanted: HashSet<u64> = rows.into_iter().map(|row| row.inode).collect();
         Self {
             pids: descriptors::holders(|inode| wanted.contains(&inode)),
         }
@@ -89,8 +92,12 @@ impl<'a> Owners<'a> {
     }
 
     fn closed(&mut self, row: &Row) -> Who {
+        const NO_HOLDER: &str = "no process in sight has it open";
         let Some(closers) = self.closers else {
-            return Who::Unknown("nobody watched who closed it");
+            return Who::Unknown(match row.inode {
+                0 => UNWATCHED,
+                _ => NO_HOLDER,
+            });
         };
         match closers.end(row) {
             End::By(task) => {
@@ -101,13 +108,11 @@ impl<'a> Owners<'a> {
                 Who::Process(Rc::clone(process))
             }
             // A socket that no process has open, and that nobody closed.
-            _ if row.inode != 0 => Who::Unknown("no process has it open"),
-            End::Before if row.state == state::TIME_WAIT => Who::BeforeTracer,
-            // LAST_ACK: the peer closed first, and this end is not remembered.
-            End::Before | End::Forgotten if row.state != state::TIME_WAIT => {
-                Who::Unknown("being closed")
-            }
-            End::Before | End::Forgotten => Who::Unknown("too many were closed since"),
+            _ if row.inode != 0 => Who::Unknown(NO_HOLDER),
+            // The peer closed first, and this end is not remembered.
+            _ if row.state == state::LAST_ACK => Who::Unknown("closed after its peer"),
+            End::Before => Who::BeforeTracer,
+            End::Forgotten => Who::Unknown("too many were closed since"),
         }
     }
 }

@@ -29,17 +29,17 @@ pub(crate) struct Snapshot {
 /// # Errors
 /// The namespace is gone or may not be entered, or its sockets cannot be read.
 pub(crate) fn take(inum: u32, path: &Path, protocol: Protocol) -> io::Result<Snapshot> {
-    let (settings, mut rows) = netns::inside(path, || Ok((settings::read(), list(protocol)?)))?;
-    let bound_unused = match (protocol, lists_bound_unused()) {
+    let work = || Ok((settings::read(), list(protocol, ALL_STATES)?));
+    let (settings, mut rows) = netns::inside(path, work)?;
+    let bound_unused = match protocol {
         // UDP has one table, and every bound socket is in it.
-        (Protocol::Udp, _) | (_, Ok(true)) => BoundUnused::SockDiag,
-        (_, Ok(false)) => {
-            let listed: HashSet<u64> = rows.iter().map(|row| row.inode).collect();
-            let (bound, why) = bound::unlisted(inum, &listed);
-            rows.extend(bound);
-            why.map_or(BoundUnused::PidfdGetfd, BoundUnused::Incomplete)
+        Protocol::Udp => BoundUnused::SockDiag,
+        Protocol::Tcp => {
+            let (how, unlisted) = unlisted(&rows);
+            let here = unlisted.into_iter().filter(|(netns, _)| *netns == inum);
+            rows.extend(here.map(|(_, row)| row));
+            how
         }
-        (_, Err(why)) => BoundUnused::Incomplete(why.to_owned()),
     };
     Ok(Snapshot {
         settings,
@@ -49,12 +49,29 @@ pub(crate) fn take(inum: u32, path: &Path, protocol: Protocol) -> io::Result<Sna
 }
 
 /// The sockets that the kernel lists, by whichever of its two ways there is.
-fn list(protocol: Protocol) -> io::Result<Vec<Row>> {
-    match sock_diag::list(protocol, ALL_STATES) {
+pub(crate) fn list(protocol: Protocol, states: u32) -> io::Result<Vec<Row>> {
+    match sock_diag::list(protocol, states) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-            proc_net::list(protocol, ALL_STATES)
+            proc_net::list(protocol, states)
         }
         other => other,
+    }
+}
+
+/// How bound, unused TCP sockets are found, and those that the kernel does not
+/// list, each with the namespace it is in. `listed`: what the kernel lists.
+pub(crate) fn unlisted<'a>(
+    listed: impl IntoIterator<Item = &'a Row>,
+) -> (BoundUnused, Vec<(u32, Row)>) {
+    match lists_bound_unused() {
+        Ok(true) => (BoundUnused::SockDiag, Vec::new()),
+        Ok(false) => {
+            let listed: HashSet<u64> = listed.into_iter().map(|row| row.inode).collect();
+            let (bound, why) = bound::unlisted(&listed);
+            let how = why.map_or(BoundUnused::PidfdGetfd, BoundUnused::Incomplete);
+            (how, bound)
+        }
+        Err(why) => (BoundUnused::Incomplete(why.to_owned()), Vec::new()),
     }
 }
 

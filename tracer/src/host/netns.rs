@@ -67,6 +67,7 @@ pub(crate) fn find(inum: u32) -> Option<PathBuf> {
 }
 
 /// Runs `work` on a thread that enters the namespace at `path` and then ends.
+/// To enter its own namespace again nobody needs to be allowed to.
 ///
 /// # Errors
 /// The namespace is gone, or may not be entered; and what `work` fails with.
@@ -75,8 +76,12 @@ pub(crate) fn inside<T: Send>(
     work: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {
     let namespace = File::open(path)?;
+    let own = File::open("/proc/thread-self/ns/net")?;
+    let is_own = own.metadata()?.ino() == namespace.metadata()?.ino();
     let thread = move || {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        if !is_own {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        }
         drop(namespace);
         work()
     };

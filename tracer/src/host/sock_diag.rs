@@ -29,6 +29,7 @@ pub(crate) mod state {
     pub(crate) const TIME_WAIT: u8 = 6;
     pub(crate) const CLOSE: u8 = 7;
     pub(crate) const CLOSE_WAIT: u8 = 8;
+    pub(crate) const LAST_ACK: u8 = 9;
     pub(crate) const LISTEN: u8 = 10;
     /// A request socket, shown as `SYN_RECV`.
     pub(crate) const NEW_SYN_RECV: u8 = 12;

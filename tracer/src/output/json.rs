@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub(super) mod findings;
+pub(super) mod snapshot;
 
 use super::{End, Totals};
 use crate::{

@@ -2,6 +2,7 @@
 //! to standard error.
 
 mod json;
+pub(crate) mod print;
 pub(crate) mod sanitize;
 mod text;
 

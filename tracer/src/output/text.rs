@@ -1,6 +1,7 @@
 //! Records as lines for people. Pure, but for finding out about colour.
 
 mod findings;
+pub(super) mod snapshot;
 
 use std::fmt::Write;
 

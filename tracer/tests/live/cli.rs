@@ -1,4 +1,4 @@
-//! `tracer watch` as a command: arguments, exit codes, its end, what it leaves behind.
+//! tracer as a command: arguments, exit codes, its end, what it leaves behind.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
-use crate::{bpf, guest, limits, readme, say};
+use crate::{bpf, guest, limits, readme, say, snapshot};
 
 /// A test of the command line.
 pub(crate) struct CliTest {
@@ -80,6 +80,34 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/stdout-closed-early",
         run: stdout_closed,
+    },
+    CliTest {
+        name: "cli/ports",
+        run: snapshot::ports,
+    },
+    CliTest {
+        name: "cli/ports-like-ss",
+        run: snapshot::ports_like_ss,
+    },
+    CliTest {
+        name: "cli/listeners",
+        run: snapshot::listeners,
+    },
+    CliTest {
+        name: "cli/listeners-like-ss",
+        run: snapshot::listeners_like_ss,
+    },
+    CliTest {
+        name: "cli/snapshot-text",
+        run: snapshot::text,
+    },
+    CliTest {
+        name: "cli/snapshot-not-root",
+        run: snapshot::not_root,
+    },
+    CliTest {
+        name: "cli/snapshot-stdout-closed",
+        run: snapshot::stdout_closed,
     },
     CliTest {
         name: "cli/readme",
@@ -151,10 +179,10 @@ fn bad_number(path: &Path) -> Result<()> {
 }
 
 /// A place that every user can reach: build directories often are not.
-struct PublicCopy(PathBuf);
+pub(crate) struct PublicCopy(pub(crate) PathBuf);
 
 impl PublicCopy {
-    fn of(path: &Path) -> Result<Self> {
+    pub(crate) fn of(path: &Path) -> Result<Self> {
         let target = PathBuf::from(format!("/tmp/tracer-live-{}", std::process::id()));
         std::fs::copy(path, &target).context("copying tracer")?;
         Ok(Self(target))

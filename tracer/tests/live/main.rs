@@ -21,6 +21,7 @@ mod role;
 mod run;
 mod say;
 mod scenarios;
+mod snapshot;
 mod sys;
 mod tracer;
 mod tun;

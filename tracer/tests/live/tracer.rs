@@ -97,8 +97,13 @@ impl Said {
     }
 }
 
-/// Dies with us: a harness that fails must leave no tracer behind.
+/// `tracer watch`. Dies with us: a harness that fails must leave no tracer behind.
 pub(crate) fn command(path: &Path) -> Command {
+    verb(path, "watch")
+}
+
+/// Any verb, likewise.
+pub(crate) fn verb(path: &Path, verb: &str) -> Command {
     let mut command = Command::new(path);
     let bind_life = || {
         // SAFETY: no memory is passed.
@@ -106,7 +111,7 @@ pub(crate) fn command(path: &Path) -> Command {
     };
     // SAFETY: the closure only calls prctl, which is async-signal-safe.
     unsafe { command.pre_exec(bind_life) };
-    command.arg("watch").stdin(Stdio::null());
+    command.arg(verb).stdin(Stdio::null());
     command
 }
 

@@ -8,14 +8,14 @@ use crate::{
     explain::{
         census::Scope,
         finding::{
-            Advice, BoundUnused, Census, Holder, Owner, Part, Program, QueueFinding, Settings,
+            Advice, BoundUnused, Census, Holder, Owner, Part, Program, QueueFinding, Range,
+            Settings,
         },
     },
     model::{Asked, Queue, protocol_name},
 };
 
 pub(in crate::output) fn census(census: &Census) -> Value {
-    let range = census.range;
     json!({
         "v": VERSION,
         "type": "census",
@@ -27,13 +27,7 @@ pub(in crate::output) fn census(census: &Census) -> Value {
         "protocol": protocol_name(census.protocol),
         "source": census.source.map(|ip| ip.to_string()),
         "destination": census.destination.map(|address| address.to_string()),
-        "range": {
-            "low": range.low,
-            "high": range.high,
-            "own": range.is_own,
-            "reserved": range.reserved,
-            "usable": range.usable,
-        },
+        "range": range(census.range),
         "parts": census.parts.iter().map(part).collect::<Vec<_>>(),
         "free": census.free,
         "unexplained": census.unexplained,
@@ -101,7 +95,17 @@ fn tenths(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
 }
 
-fn part(part: &Part) -> Value {
+pub(super) fn range(range: Range) -> Value {
+    json!({
+        "low": range.low,
+        "high": range.high,
+        "own": range.is_own,
+        "reserved": range.reserved,
+        "usable": range.usable,
+    })
+}
+
+pub(super) fn part(part: &Part) -> Value {
     json!({
         "state": part.state.name(),
         "ports": part.ports,
@@ -110,7 +114,7 @@ fn part(part: &Part) -> Value {
     })
 }
 
-fn holder(holder: &Holder) -> Value {
+pub(super) fn holder(holder: &Holder) -> Value {
     let program = match &holder.owner {
         Owner::Processes(program) => Some(program),
         _ => None,
@@ -141,7 +145,7 @@ fn processes(program: &Program) -> Vec<Value> {
         .collect()
 }
 
-fn bound_unused(found: &BoundUnused) -> Value {
+pub(super) fn bound_unused(found: &BoundUnused) -> Value {
     let (method, reason) = match found {
         BoundUnused::SockDiag => ("sock_diag", None),
         BoundUnused::PidfdGetfd => ("pidfd_getfd", None),

@@ -1,0 +1,151 @@
+//! What is in each network namespace, and which cannot be seen?
+
+use std::{fs, io, path::Path};
+
+use crate::{exit::Failed, host::netns};
+
+/// A network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its inode number.
+    pub(crate) netns: u32,
+    /// Its name in /run/netns.
+    pub(crate) name: Option<Vec<u8>>,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub(super) struct Look<T> {
+    /// By inode number.
+    pub(super) found: Vec<(Place, T)>,
+    /// What was not, as sentences.
+    pub(super) degradations: Vec<String>,
+}
+
+/// Does `work` inside every namespace there is a way to.
+///
+/// # Errors
+/// No namespace can be entered, or the kernel does not tell its sockets.
+pub(super) fn look<T: Send>(work: impl Fn() -> io::Result<T> + Sync) -> Result<Look<T>, Failed> {
+    let named = netns::named();
+    let mut found = Vec::new();
+    let mut refused: Vec<io::Error> = Vec::new();
+    for (netns, path) in netns::all() {
+        let name = named.get(&netns).and_then(|path| path.file_name());
+        let name = name.map(|name| name.as_encoded_bytes().to_vec());
+        match inside(netns, &path, &work) {
+            Ok(Some(Ok(seen))) => found.push((Place { netns, name }, seen)),
+            Ok(Some(Err(error))) => return Err(unsupported(&error)),
+            Ok(None) => {}
+            Err(error) => refused.push(error),
+        }
+    }
+    if found.is_empty() {
+        return Err(nothing(refused.pop()));
+    }
+    Ok(Look {
+        found,
+        degradations: degradations(&refused),
+    })
+}
+
+/// `None`: it is gone. The outer error is that of entering, the inner that of
+/// `work`.
+fn inside<T: Send>(
+    netns: u32,
+    path: &Path,
+    work: impl Fn() -> io::Result<T> + Sync,
+) -> io::Result<Option<io::Result<T>>> {
+    match netns::inside(path, || Ok(work())) {
+        Err(error) if is_gone(&error) => {}
+        result => return result.map(Some),
+    }
+    // The process that was the way to it ended; there may be another.
+    let Some(path) = netns::find(netns) else {
+        return Ok(None);
+    };
+    match netns::inside(&path, || Ok(work())) {
+        Err(error) if is_gone(&error) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+}
+
+fn unsupported(error: &io::Error) -> Failed {
+    Failed::Unsupported(format!("this kernel does not list its sockets: {error}"))
+}
+
+fn nothing(refused: Option<io::Error>) -> Failed {
+    match refused {
+        Some(error) if error.kind() == io::ErrorKind::PermissionDenied => Failed::NotPermitted(
+            format!("not permitted: no network namespace can be entered: {error}"),
+        ),
+        Some(error) => Failed::Running(anyhow::anyhow!(
+            "no network namespace can be entered: {error}"
+        )),
+        None => Failed::Running(anyhow::anyhow!(
+            "no network namespace is seen: is /proc mounted?"
+        )),
+    }
+}
+
+fn degradations(refused: &[io::Error]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(error) = refused.first() {
+        let count = refused.len();
+        sentences.push(format!(
+            "left out: {count} network namespace{} that cannot be entered ({error}); needs CAP_SYS_ADMIN",
+            if count == 1 { "" } else { "s" }
+        ));
+    }
+    if some_are_closed() {
+        sentences.push(
+            "processes of other users cannot be looked into: who holds their sockets is not known, and network namespaces that only they are in are left out; needs CAP_SYS_PTRACE"
+                .to_owned(),
+        );
+    }
+    sentences
+}
+
+/// Whether there are processes whose descriptors and namespaces may not be read.
+fn some_are_closed() -> bool {
+    netns::pids().any(|pid| {
+        fs::read_link(format!("/proc/{pid}/ns/net"))
+            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_namespace_is_looked_into() -> io::Result<()> {
+        let own = netns::of_process(std::process::id());
+        let look = look(|| Ok(()));
+        assert!(look.is_ok_and(|look| {
+            look.found
+                .iter()
+                .any(|(place, ())| Some(place.netns) == own)
+        }));
+        Ok(())
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_answer_ends_it() {
+        let look = look(|| Err::<(), _>(io::Error::from_raw_os_error(libc::ENOENT)));
+        assert!(matches!(look, Err(Failed::Unsupported(_))));
+    }
+
+    #[test]
+    fn what_cannot_be_entered_is_said_once() {
+        let refused = || io::Error::from_raw_os_error(libc::EPERM);
+        let said = degradations(&[refused(), refused()]);
+        assert!(said[0].starts_with("left out: 2 network namespaces that"));
+        assert!(matches!(nothing(Some(refused())), Failed::NotPermitted(_)));
+        assert!(matches!(nothing(None), Failed::Running(_)));
+    }
+}
