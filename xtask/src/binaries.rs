@@ -2,7 +2,7 @@
 //! this kernel and, with nothing else, inside a virtual machine.
 
 use crate::place::Place;
-use crate::{say, toolchain};
+use crate::{run, say, toolchain};
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,6 +14,16 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub(crate) struct Binaries {
     pub(crate) tracer: PathBuf,
     pub(crate) live: PathBuf,
+}
+
+/// Builds tracer alone, as a user would.
+pub(crate) fn tracer(place: &Place) -> Result<PathBuf> {
+    run::check(
+        toolchain::cargo()
+            .args(["build", "--release", "--package", "tracer"])
+            .current_dir(&place.root),
+    )?;
+    Ok(place.target.join("release/tracer"))
 }
 
 /// Builds both.

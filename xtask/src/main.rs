@@ -3,6 +3,7 @@
 mod binaries;
 mod bpf_linker;
 mod btf;
+mod cases;
 mod debian;
 mod ebpf;
 mod elf;
@@ -29,6 +30,9 @@ use test::Choice;
 const USAGE: &str = "\
 cargo xtask ebpf [--check]     build the eBPF object that is committed, or check that it is current
 cargo xtask watch [ARG]...     build tracer and run `tracer watch ARG...` as root
+cargo xtask cases [--write] [NAME]...
+                               stage the failures of docs/cases and judge tracer's answers;
+                               --write puts the answers into the pages
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
                                run the live tests in virtual machines
@@ -56,6 +60,8 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["ebpf"] => ebpf::build(&Place::find()?).map(|()| true)?,
         ["ebpf", "--check"] => ebpf::check(&Place::find()?).map(|()| true)?,
         ["watch", arguments @ ..] => match watch::watch(&Place::find()?, arguments)? {},
+        ["cases", words @ ..] => test::cases(&Place::find()?, &cases::Choice::parse(words)?)?,
+        [cases::INSIDE, words @ ..] => cases::inside(&Place::find()?, words)?,
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
         ["test"] => test::all(&Place::find()?, true)?,

@@ -4,7 +4,7 @@ use crate::binaries::{self, Binaries};
 use crate::kernels::{self, Kernels};
 use crate::live::{self, Counts, Run};
 use crate::place::Place;
-use crate::{btf, run, say, toolchain, vm};
+use crate::{btf, cases, run, say, toolchain, vm};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
@@ -21,7 +21,7 @@ pub(crate) struct Choice {
     pub(crate) live: Vec<String>,
 }
 
-/// Unit tests, live tests on this kernel, live tests on the other kernels.
+/// Unit tests, live tests and cases on this kernel, live tests on the other kernels.
 pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     let mut total = Counts::default();
     // Without kernels the other tests still have something to say.
@@ -33,7 +33,10 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     total.add(unit_tests(place)?);
     total.add(readme_commands(place)?);
     let binaries = binaries::build(place)?;
-    let mut runs = vec![this_kernel(&binaries)?];
+    let mut runs = vec![
+        this_kernel(&binaries)?,
+        cases::run(place, &binaries.tracer, &cases::Choice::default())?,
+    ];
     if with_vm {
         runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[])?);
         total.add(missing(&kernels));
@@ -56,6 +59,12 @@ pub(crate) fn vms(place: &Place, choice: &Choice) -> Result<bool> {
     let binaries = binaries::build(place)?;
     let runs = vm::matrix(place, &kernels.usable, &binaries, &choice.live)?;
     Ok(report(&runs, total))
+}
+
+/// The chosen cases of docs/cases on this kernel.
+pub(crate) fn cases(place: &Place, choice: &cases::Choice) -> Result<bool> {
+    let run = cases::run(place, &binaries::tracer(place)?, choice)?;
+    Ok(report(&[run], Counts::default()))
 }
 
 /// A kernel that cannot be had is skipped; too many of them are a failure.

@@ -1,0 +1,86 @@
+//! tracer beside a case: started, read while it runs, ended as Ctrl-C does.
+
+use super::lab::{Lab, signal, until};
+use super::records::Records;
+use crate::run;
+use anyhow::{Context as _, Result, ensure};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+/// What tracer writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Json,
+    Text,
+}
+
+/// Old kernels let go of hooks slowly.
+const ENDING: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Watching {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Watching {
+    /// Starts tracer and waits until its hooks are in place.
+    pub(super) fn start(lab: &Lab, tracer: &Path, format: Format) -> Result<Self> {
+        let output = lab.directory.join("tracer.out");
+        let stdout = File::create(&output)?;
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "TERM"])
+            .arg(tracer)
+            .arg("watch");
+        let ready = match format {
+            Format::Json => {
+                command.args(["--format", "json"]);
+                "\"type\":\"startup\""
+            }
+            Format::Text => {
+                command.stderr(stdout.try_clone()?);
+                "tracer on "
+            }
+        };
+        let watching = Self {
+            child: run::spawn(command.stdout(stdout))?,
+            output,
+        };
+        until("tracer", || Ok(watching.text()?.contains(ready)))
+            .with_context(|| watching.text().unwrap_or_default())?;
+        Ok(watching)
+    }
+
+    /// Everything written so far.
+    pub(super) fn text(&self) -> Result<String> {
+        let bytes = fs::read(&self.output).context("tracer's output")?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The records so far that are about the lab.
+    pub(super) fn records(&self, lab: &Lab) -> Result<Records> {
+        Records::read(&self.text()?, lab)
+    }
+
+    /// Ends tracer, which must end well.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        signal("INT", self.child.id())?;
+        let status = run::wait_at_most(&mut self.child, ENDING)?;
+        let status = status.context("tracer did not end after SIGINT")?;
+        ensure!(status.success(), "tracer ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        // Only if the case failed before `stop`.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = signal("TERM", self.child.id());
+            let _ = run::wait_at_most(&mut self.child, ENDING);
+        }
+    }
+}
