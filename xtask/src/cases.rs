@@ -157,13 +157,13 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
             Err(error) => ("FAIL", &mut counts.failed, format!("{error:#}")),
         };
         *count += 1;
+        let seconds = format!("{:.1}s", start.elapsed().as_secs_f64());
         say::result(&format!(
-            "live auto case/{} {verdict} {:.1}s {}",
+            "live auto case/{} {verdict} {seconds} {}",
             case.name,
-            start.elapsed().as_secs_f64(),
             detail.replace('\n', "; "),
         ));
-        say::note(&format!("{verdict} {detail}"));
+        say::note(&format!("{verdict} {seconds} {detail}"));
     }
     let Counts {
         passed,
