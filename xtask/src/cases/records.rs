@@ -1,7 +1,7 @@
 //! What tracer said about a lab, and questions to it.
 
 use super::lab::Lab;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 /// The records of the lab's namespaces.
@@ -70,7 +70,11 @@ impl Records {
 
     /// The census that an event refers to.
     pub(super) fn census(&self, event: &Value) -> Result<&Value> {
-        self.referred("census", event).map(|found| found[0])
+        let census = self.referred("census", event)?[0];
+        if let Some(why) = census["unavailable"].as_str() {
+            bail!("there was no census: {why}");
+        }
+        Ok(census)
     }
 
     /// The records, one or more, about the listener that an event refers to.
