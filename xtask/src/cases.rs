@@ -142,7 +142,7 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
     };
     let choice = Choice::parse(rest)?;
     packages::install()?;
-    lab::remove_stale();
+    lab::remove_stale(place);
     let mut counts = Counts::default();
     for case in CASES.iter().filter(|case| choice.has(case)) {
         say::note(&format!("case {}", case.name));

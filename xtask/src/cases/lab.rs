@@ -67,7 +67,7 @@ pub(super) struct Lab {
 
 impl Lab {
     pub(super) fn new(place: &Place, wire: Wire) -> Result<Self> {
-        let directory = place.cache.join(format!("cases/{}", std::process::id()));
+        let directory = directories(place).join(std::process::id().to_string());
         if directory.exists() {
             fs::remove_dir_all(&directory)?;
         }
@@ -333,17 +333,31 @@ impl Drop for Side {
     }
 }
 
-/// Removes the namespaces of runs that were killed. Their programs died with them.
-pub(super) fn remove_stale() {
-    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+/// Removes what runs that were killed have left. Their programs died with them.
+pub(super) fn remove_stale(place: &Place) {
+    let is_gone = |pid: &str| !Path::new("/proc").join(pid).exists();
+    for name in names_in(Path::new("/run/netns")) {
         let maker = name
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.split('-').next());
-        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if maker.is_some_and(is_gone) {
             let _ = run::capture(Command::new("ip").args(["netns", "del", &name]));
         }
     }
+    let labs = directories(place);
+    for pid in names_in(&labs).filter(|pid| is_gone(pid)) {
+        let _ = fs::remove_dir_all(labs.join(pid));
+    }
+}
+
+/// Each lab has a directory there, named after the pid of its maker.
+fn directories(place: &Place) -> PathBuf {
+    place.cache.join("cases")
+}
+
+fn names_in(directory: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
 /// Sends a signal by its name.

@@ -58,10 +58,11 @@ pub(super) fn install() -> Result<()> {
     let nothing_starts = NothingStarts::new()?;
     run::need_programs(&FILES)?;
     drop(nothing_starts);
-    if new.is_empty() {
+    // Without systemd nobody reads what the packages enabled.
+    if new.is_empty() || !run::exists("systemctl") {
         return Ok(());
     }
-    run::capture(Command::new("deb-systemd-helper").arg("disable").args(&new)).map(|_| ())
+    run::capture(Command::new("systemctl").arg("disable").args(&new)).map(|_| ())
 }
 
 /// While this lives, installations start no services.
