@@ -4,6 +4,7 @@
 use super::lab::Lab;
 use crate::place::Place;
 use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -12,6 +13,9 @@ const END: &str = "```\n<!-- end -->\n";
 
 /// Events of one kind in a row that are shown; the others are counted.
 const SHOWN: usize = 3;
+
+/// Stands for pieces of advice that are shown above.
+const SAME_ADVICE: &str = "      → …\n";
 
 /// Replaces the answer in a page.
 pub(super) fn write(place: &Place, name: &str, output: &str, lab: &Lab) -> Result<()> {
@@ -59,10 +63,11 @@ fn namespaces(output: &str) -> impl Iterator<Item = u64> {
     })
 }
 
-/// Leaves out what this kernel cannot show (the same in every case), and all
-/// but the first of many events that say the same.
+/// Leaves out what this kernel cannot show (the same in every case), all but
+/// the first of many events that say the same, and advice that was given before.
 fn cut(output: &str) -> String {
     let mut text = String::new();
+    let mut given = BTreeSet::new();
     let mut last = None;
     let mut alike = 0;
     let end = |alike: usize| match alike.saturating_sub(SHOWN) {
@@ -70,6 +75,12 @@ fn cut(output: &str) -> String {
         more => format!("…             and {more} more like it\n"),
     };
     for line in output.lines().filter(|line| !line.starts_with("tracer: ")) {
+        if advice(line).is_some_and(|id| !given.insert(id)) {
+            if !text.ends_with(SAME_ADVICE) {
+                text.push_str(SAME_ADVICE);
+            }
+            continue;
+        }
         let this = gist(line);
         if this.is_none() || this != last {
             text.push_str(&end(alike));
@@ -84,6 +95,15 @@ fn cut(output: &str) -> String {
     }
     text.push_str(&end(if last.is_some() { alike } else { 0 }));
     text
+}
+
+/// The `id` at the end of `      → What to do. [id]`.
+fn advice(line: &str) -> Option<&str> {
+    line.trim_start()
+        .strip_prefix('→')?
+        .strip_suffix(']')?
+        .rsplit_once('[')
+        .map(|(_, id)| id)
 }
 
 /// Process, kind and cause of an event's line: its second to fourth column.
@@ -144,6 +164,15 @@ mod tests {
             event(6, 8)
         );
         assert_eq!(cut(&output), wanted);
+    }
+
+    #[test]
+    fn advice_is_given_once() {
+        let output = "   queue 1\n      → Do. [a]\n      → Do it. [b]\n\
+                      queue 1\n      → Do. [a]\n      → Do it. [b]\n      → More. [c]\n";
+        let wanted = "   queue 1\n      → Do. [a]\n      → Do it. [b]\n\
+                      queue 1\n      → …\n      → More. [c]\n";
+        assert_eq!(cut(output), wanted);
     }
 
     #[test]
