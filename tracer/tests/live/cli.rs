@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
-use crate::{bpf, guest, limits, readme, say, snapshot};
+use crate::{bpf, census, guest, limits, readme, say, snapshot};
 
 /// A test of the command line.
 pub(crate) struct CliTest {
@@ -32,6 +32,10 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/not-root",
         run: not_root,
+    },
+    CliTest {
+        name: "cli/no-closers",
+        run: no_closers,
     },
     CliTest {
         name: "cli/no-btf",
@@ -291,6 +295,34 @@ fn count(path: &Path) -> Result<()> {
     ended_with(&tracer.records(), "count")
 }
 
+/// Without closers nobody knows who made a `TIME_WAIT` socket, and that is said.
+fn no_closers(path: &Path) -> Result<()> {
+    let space = Namespace::new()?;
+    space.sysctl("net/ipv4/ip_local_port_range", "40000 40001")?;
+    let both = Role::start(&space, "visitor")?;
+    let listener = both.ok("listener tcp4 127.0.0.1:8080 16")?;
+    let tracer = Tracer::started(path, &["--no-closers"])?;
+    ensure!(tracer.hook("closer").0 == "none", "closers are watched");
+    for _ in 0..2 {
+        let near = both.ok("socket tcp4")?;
+        both.ok(&format!("connect {near} 127.0.0.1:8080"))?;
+        let far = both.ok(&format!("accept {listener}"))?;
+        both.ok(&format!("close {near}"))?;
+        both.ok(&format!("close {far}"))?;
+    }
+    let fd = both.ok("socket tcp4")?;
+    both.fails(&format!("connect {fd} 127.0.0.1:8080"), libc::EADDRNOTAVAIL)?;
+    let census = tracer.await_record(|record| record["type"] == "census")?;
+    tracer.stop()?;
+    census::adds_up(&census)?;
+    let holder = &census["parts"][0]["holders"][0];
+    ensure!(
+        holder["owner"] == "unknown" && holder["reason"] == "nobody watched who closed it",
+        "somebody is named: {census}"
+    );
+    Ok(())
+}
+
 fn pid(path: &Path) -> Result<()> {
     let desert = Desert::new()?;
     let (wanted, other) = (desert.role("wanted")?, desert.role("unwanted")?);
@@ -309,7 +341,7 @@ fn pid(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The text names process, pid and address. Nothing tells when it is attached, so the
+/// The text names process, pid and address, and who has the ports. Nothing tells when it is attached, so the
 /// failure is repeated until it is told.
 fn text(path: &Path) -> Result<()> {
     let desert = Desert::new()?;
@@ -332,7 +364,9 @@ fn text(path: &Path) -> Result<()> {
     }
     let output = child.wait_with_output()?;
     let told = String::from_utf8_lossy(&output.stdout);
-    for word in [&*role.comm, &role.pid.to_string(), NOWHERE] {
+    let (pid, culprit) = (role.pid.to_string(), "bound, not used");
+    let census = ["census 1: 4 ports (40000-40003)", culprit, "port-hoarder["];
+    for word in [&*role.comm, &pid, NOWHERE].into_iter().chain(census) {
         ensure!(told.contains(word), "the text lacks {word}: {told}");
     }
     Ok(())
