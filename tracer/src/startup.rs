@@ -9,7 +9,7 @@ use crate::{
     cli::Watch,
     exit::Failed,
     explain::closers,
-    host::{btf, facts::Facts, mounts::PrivateView, plan, plan::Purpose, privileges},
+    host::{btf, facts::Facts, memory, mounts::PrivateView, plan, plan::Purpose, privileges},
     probe::{Probe, Served},
 };
 
@@ -63,7 +63,7 @@ pub(crate) fn attach(arguments: &Watch) -> Result<(Probe, Startup), Failed> {
     if !probe.sees_anything() {
         return Err(nothing_attached(&probe.served));
     }
-    give_back_memory();
+    memory::give_back();
     let startup = Startup {
         time: Timestamp::now(),
         kernel: read_line("/proc/sys/kernel/osrelease"),
@@ -73,16 +73,6 @@ pub(crate) fn attach(arguments: &Watch) -> Result<(Probe, Startup), Failed> {
         served: probe.served.clone(),
     };
     Ok((probe, startup))
-}
-
-/// The kernel's types take some forty megabytes while they are read, and nothing
-/// after that; the allocator would keep them for days.
-fn give_back_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: has no preconditions and frees only what is unused.
-    unsafe {
-        libc::malloc_trim(0)
-    };
 }
 
 fn facts() -> Result<Facts, Failed> {

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use tracer_common::{CHUNK, Chunk, Closed, Connection, Cursor};
 
-use super::{IPPROTO_TCP, TCP_FIN_WAIT1};
+use super::{IPPROTO_MPTCP, IPPROTO_TCP, TCP_FIN_WAIT1};
 use crate::{
     kernel::{Sock, current_task},
     maps::{CLOSED, CURSOR, OLDEST},
@@ -24,8 +24,13 @@ pub fn raw_tp_closer(ctx: RawTracePointContext) -> i32 {
     let sk = Sock(ctx.arg(0));
     // close() after shutdown() sets the state once more (tcp_close_state).
     let begins = ctx.arg::<i32>(1) != TCP_FIN_WAIT1 && ctx.arg::<i32>(2) == TCP_FIN_WAIT1;
-    if begins && sk.protocol() == IPPROTO_TCP {
-        remember(sk);
+    if begins {
+        // An MPTCP socket shows the addresses of its first subflow, which a worker
+        // of the kernel closes later, on behalf of nobody.
+        let protocol = sk.protocol();
+        if protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP {
+            remember(sk);
+        }
     }
     0
 }

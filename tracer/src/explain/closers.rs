@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapError, PerCpuArray, Queue};
-use tracer_common::{CHUNKS, Chunk, Closed, Connection, Cursor, Task};
+use tracer_common::{CHUNKS, Chunk, Closed, Connection, Cursor, Task, flag};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -107,11 +107,28 @@ fn note(chunk: &[u8], wanted: &mut HashMap<Connection, Option<(u64, Task)>>) {
         return;
     };
     for closed in chunk.closed.iter().filter(|closed| is_whole(closed)) {
-        if let Some(last) = wanted.get_mut(&closed.connection)
-            && last.is_none_or(|(time, _)| time < closed.begin)
-        {
-            *last = Some((closed.begin, closed.by));
+        if let Some(last) = wanted.get_mut(&closed.connection) {
+            let now = (closed.begin, closed.by);
+            *last = Some(last.map_or(now, |before| later(before, now)));
         }
+    }
+}
+
+/// Of two ends of one connection, the one that counts: the later one. But a
+/// kernel thread that ends what a process has just closed (a subflow of MPTCP)
+/// does so for that process.
+fn later(one: (u64, Task), other: (u64, Task)) -> (u64, Task) {
+    let is_kernel = |(_, task): &(u64, Task)| task.flags & flag::KERNEL_THREAD != 0;
+    let (early, late) = if one.0 < other.0 {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    let is_soon = Duration::from_nanos(late.0 - early.0) < 2 * TIME_WAIT;
+    if is_kernel(&late) && !is_kernel(&early) && is_soon {
+        early
+    } else {
+        late
     }
 }
 
@@ -213,6 +230,28 @@ mod tests {
         assert_eq!(connection.remote[..4], [10, 0, 0, 2]);
         assert_eq!(connection.netns, 7);
         assert_eq!((connection.local_port, connection.remote_port), (40000, 80));
+    }
+
+    #[test]
+    fn a_worker_of_the_kernel_closes_for_a_process() {
+        let by = |seconds: u64, tgid, flags| {
+            let task = Task {
+                tgid,
+                flags,
+                ..Task::default()
+            };
+            (seconds * 1_000_000_000, task)
+        };
+        let (process, next) = (by(10, 7, 0), by(12, 8, 0));
+        let (worker, much_later) = (
+            by(11, 9, flag::KERNEL_THREAD),
+            by(200, 9, flag::KERNEL_THREAD),
+        );
+        assert_eq!(later(process, worker), process);
+        assert_eq!(later(worker, process), process);
+        assert_eq!(later(process, next), next);
+        assert_eq!(later(worker, next), next);
+        assert_eq!(later(much_later, process), much_later);
     }
 
     #[test]

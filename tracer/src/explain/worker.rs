@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     attribute::process::Processes,
-    host::{netns, settings, sock_diag::Protocol},
+    host::{memory, netns, settings, sock_diag::Protocol},
     model::Process,
 };
 
@@ -118,7 +118,12 @@ fn work(closers: Option<Closers>, requests: &Receiver<Request>, answers: &Unboun
         next: Instant::now(),
     };
     // Ends when the other side of either channel is gone.
-    while let Ok(request) = requests.recv() {
+    while let Ok(request) = requests.try_recv().or_else(|_| {
+        // A view serves only those who wait for it.
+        census_taker.views.clear();
+        memory::give_back();
+        requests.recv()
+    }) {
         if answers.send(census_taker.answer(request)).is_err() {
             return;
         }

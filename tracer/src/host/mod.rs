@@ -7,6 +7,7 @@ pub(crate) mod btf;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod facts;
+pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod netns;
 pub(crate) mod plan;

@@ -34,8 +34,7 @@ pub(super) fn who(part: &Part) -> Option<String> {
         .filter(|holder| holder.sockets.saturating_mul(4) >= part.sockets)
         .filter_map(|holder| match &holder.owner {
             Owner::Processes(named) => Some(program(named)),
-            Owner::Kernel => Some("the kernel".to_owned()),
-            Owner::NotAccepted | Owner::BeforeTracer | Owner::Unknown(_) => None,
+            Owner::Kernel | Owner::NotAccepted | Owner::BeforeTracer | Owner::Unknown(_) => None,
         })
         .take(2)
         .collect();

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::case::{Case, Scenario, Skip, await_in, scenario};
 use crate::census::{self, agree, expected, listed};
 use crate::expect::Expected;
+use crate::limits;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::Tracer;
@@ -28,6 +29,11 @@ pub(crate) const ALL: &[Scenario] = &[
         "census/closed-by-shutdown",
         &["connect", "closer"],
         by_shutdown,
+    ),
+    scenario(
+        "census/closed-for-an-mptcp-socket",
+        &["connect", "closer"],
+        mptcp,
     ),
     scenario("census/bound-then-connected", &["connect"], bound_elsewhere),
     scenario("census/hoarder-of-bound-sockets", &["connect"], hoarder),
@@ -263,6 +269,40 @@ fn by_shutdown(case: &mut Case) -> Result<()> {
         "ports",
         &expected([("time_wait child", 1), ("time_wait parent", 1)]),
     )
+}
+
+/// The connection under an MPTCP socket is closed by a worker of the kernel, on
+/// behalf of the process that closed the socket.
+fn mptcp(case: &mut Case) -> Result<()> {
+    let space = space_of(case, 2)?;
+    let role = case.role(&space, "server")?;
+    let listener = role
+        .ask("listener mptcp4 127.0.0.1:8080 64")?
+        .parse::<i32>()?;
+    if listener < 0 {
+        return Err(Skip::because("this kernel has no MPTCP"));
+    }
+    let server = Server {
+        role,
+        listener,
+        kind: "mptcp4",
+        target: "127.0.0.1:8080",
+    };
+    let closer = case.role(&space, "mp-closer")?;
+    for _ in 0..2 {
+        server.visit(&closer)?;
+    }
+    limits::until("two TIME_WAIT sockets", || {
+        Ok(listed(&space, TIME_WAIT)? == 2)
+    })?;
+    let victim = case.role(&space, "victim")?;
+    let fd = victim.ok("socket tcp4")?;
+    victim.fails(&format!("connect {fd} 127.0.0.1:8080"), libc::EADDRNOTAVAIL)?;
+    case.expect(server.refusal(&space, &victim))?;
+    let Some(census) = census::of(case, &space, "connect_failed", "ports_exhausted")? else {
+        return Ok(());
+    };
+    agree(&census, "ports", &expected([("time_wait mp-closer", 2)]))
 }
 
 /// A port that was bound before it was connected is lost for every destination.
