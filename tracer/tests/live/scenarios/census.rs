@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use crate::case::{Case, Scenario, Skip, await_in, scenario};
 use crate::census::{self, agree, expected, listed};
@@ -107,6 +108,14 @@ impl Server {
         )
     }
 
+    /// A victim finds no port: the census about that, if tracer runs.
+    fn exhausted(&self, case: &mut Case, space: &Namespace) -> Result<Option<Value>> {
+        let victim = case.role(space, "victim")?;
+        self.refuse(&victim)?;
+        case.expect(self.refusal(space, &victim))?;
+        census::of(case, space, "connect_failed", "ports_exhausted")
+    }
+
     /// That failure, as tracer tells it.
     fn refusal(&self, space: &Namespace, victim: &Role) -> Expected {
         let remote = self.target.replace("[::ffff:127.0.0.1]", "127.0.0.1");
@@ -162,10 +171,7 @@ fn states(case: &mut Case, server: &str, target: &'static str, kind: &'static st
     // The server keeps its end: FIN_WAIT2.
     let (near, _) = server.connect(&closer)?;
     closer.ok(&format!("close {near}"))?;
-    let victim = case.role(&space, "victim")?;
-    server.refuse(&victim)?;
-    case.expect(server.refusal(&space, &victim))?;
-    let Some(census) = census::of(case, &space, "connect_failed", "ports_exhausted")? else {
+    let Some(census) = server.exhausted(case, &space)? else {
         return Ok(());
     };
     agree(
@@ -258,10 +264,7 @@ fn by_shutdown(case: &mut Case) -> Result<()> {
     parent.ok(&format!("close {near_2}"))?;
     server.role.ok(&format!("close {far}"))?;
     server.role.ok(&format!("close {far_2}"))?;
-    let victim = case.role(&space, "victim")?;
-    server.refuse(&victim)?;
-    case.expect(server.refusal(&space, &victim))?;
-    let Some(census) = census::of(case, &space, "connect_failed", "ports_exhausted")? else {
+    let Some(census) = server.exhausted(case, &space)? else {
         return Ok(());
     };
     agree(
@@ -309,7 +312,7 @@ fn mptcp(case: &mut Case) -> Result<()> {
 fn bound_elsewhere(case: &mut Case) -> Result<()> {
     let space = space_of(case, 4)?;
     let server = Server::v4(case, &space)?;
-    let other = Server::start(case, &space, "tcp4", "127.0.0.1:8081", "127.0.0.1:8081")?;
+    Server::start(case, &space, "tcp4", "127.0.0.1:8081", "127.0.0.1:8081")?;
     let binder = case.role(&space, "binder")?;
     for port in 40000..40003 {
         let fd = binder.ok("socket tcp4")?;
@@ -318,11 +321,7 @@ fn bound_elsewhere(case: &mut Case) -> Result<()> {
     }
     let user = case.role(&space, "user")?;
     server.connect(&user)?;
-    let victim = case.role(&space, "victim")?;
-    server.refuse(&victim)?;
-    case.expect(server.refusal(&space, &victim))?;
-    drop(other);
-    let Some(census) = census::of(case, &space, "connect_failed", "ports_exhausted")? else {
+    let Some(census) = server.exhausted(case, &space)? else {
         return Ok(());
     };
     agree(
@@ -348,10 +347,7 @@ fn hoarder(case: &mut Case) -> Result<()> {
             hoarder.ok(&format!("bind {fd} {address}"))?;
         }
     }
-    let victim = case.role(&space, "victim")?;
-    server.refuse(&victim)?;
-    case.expect(server.refusal(&space, &victim))?;
-    let Some(census) = census::of(case, &space, "connect_failed", "ports_exhausted")? else {
+    let Some(census) = server.exhausted(case, &space)? else {
         return Ok(());
     };
     agree(&census, "ports", &expected([("bound_unused hoarder", 100)]))?;
@@ -376,10 +372,7 @@ fn reset(case: &mut Case) -> Result<()> {
     for _ in 0..4 {
         server.connect(&keeper)?;
     }
-    let victim = case.role(&space, "victim")?;
-    server.refuse(&victim)?;
-    case.expect(server.refusal(&space, &victim))?;
-    let Some(census) = census::of(case, &space, "connect_failed", "ports_exhausted")? else {
+    let Some(census) = server.exhausted(case, &space)? else {
         return Ok(());
     };
     agree(&census, "ports", &expected([("established keeper", 4)]))
@@ -425,10 +418,7 @@ fn reserved(case: &mut Case) -> Result<()> {
     for _ in 0..3 {
         server.connect(&keeper)?;
     }
-    let victim = case.role(&space, "victim")?;
-    server.refuse(&victim)?;
-    case.expect(server.refusal(&space, &victim))?;
-    let Some(census) = census::of(case, &space, "connect_failed", "ports_exhausted")? else {
+    let Some(census) = server.exhausted(case, &space)? else {
         return Ok(());
     };
     ensure!(census["range"]["reserved"] == 3, "reserved ports: {census}");
