@@ -163,13 +163,8 @@ impl Sock {
         read(self.0, config!(sk_hash))
     }
 
-    #[inline(always)]
-    fn remote_port(self) -> u16 {
-        u16::from_be_bytes(read(self.0, config!(sk_dport)))
-    }
-
     /// Both ends of a connection and its namespace, by one read of what all three
-    /// lie in: each read is a call, and closing is frequent.
+    /// lie in. IPv4 also for an IPv6 socket that speaks to a v4-mapped address.
     #[inline(always)]
     pub fn connection(self) -> (Address, Address, Net) {
         let common = self.common();
@@ -209,18 +204,8 @@ impl Sock {
     }
 
     #[inline(always)]
-    fn remote_v4(self) -> Address {
-        Address::v4(read(self.0, config!(sk_daddr)), self.remote_port())
-    }
-
-    #[inline(always)]
     pub fn local_v6(self) -> Address {
         Address::v6(read(self.0, config!(sk_v6_rcv_saddr)), self.port())
-    }
-
-    #[inline(always)]
-    fn remote_v6(self) -> Address {
-        Address::v6(read(self.0, config!(sk_v6_daddr)), self.remote_port())
     }
 
     /// Local address, by the socket's own family.
@@ -231,19 +216,6 @@ impl Sock {
         } else {
             self.local_v4()
         }
-    }
-
-    /// Local and remote address of a connection that is being made: IPv4 also
-    /// for an IPv6 socket that connects to a v4-mapped address.
-    #[inline(always)]
-    pub fn ends(self) -> (Address, Address) {
-        if self.is_ipv6() {
-            let remote = self.remote_v6();
-            if remote.family == Family::V6 {
-                return (self.local_v6(), remote);
-            }
-        }
-        (self.local_v4(), self.remote_v4())
     }
 
     #[inline(always)]
