@@ -178,8 +178,8 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
 
 /// Stages a case under a tracer that writes records, and judges them.
 fn judged(place: &Place, case: &Case, tracer: &Path) -> Result<()> {
-    let lab = Lab::new(place, case.wire)?;
-    let mut watching = Watching::start(&lab, tracer, Format::Json)?;
+    let lab = Lab::new(place, tracer, case.wire)?;
+    let mut watching = Watching::start(&lab, Format::Json)?;
     let judge = (case.stage)(&lab)?;
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = judge(&watching.records(&lab)?) {
@@ -197,11 +197,12 @@ fn judged(place: &Place, case: &Case, tracer: &Path) -> Result<()> {
 
 /// Stages a case under a tracer that writes text, and puts that into the case's page.
 fn written(place: &Place, case: &Case, tracer: &Path) -> Result<()> {
-    let lab = Lab::new(place, case.wire)?;
-    let mut watching = Watching::start(&lab, tracer, Format::Text)?;
+    let lab = Lab::new(place, tracer, case.wire)?;
+    let mut watching = Watching::start(&lab, Format::Text)?;
     // People read this one.
     let _judge = (case.stage)(&lab)?;
     std::thread::sleep(TELLING);
     watching.stop()?;
-    page::write(place, case.name, &watching.text()?, &lab)
+    let answer = watching.text()? + &lab.aside();
+    page::write(place, case.name, &answer, &lab)
 }

@@ -62,11 +62,14 @@ pub(super) struct Lab {
     pub(super) directory: PathBuf,
     pub(super) client: Side,
     pub(super) server: Side,
+    tracer: PathBuf,
     programs: RefCell<Vec<Program>>,
+    /// What tracer said besides `tracer watch`, for the page.
+    aside: RefCell<String>,
 }
 
 impl Lab {
-    pub(super) fn new(place: &Place, wire: Wire) -> Result<Self> {
+    pub(super) fn new(place: &Place, tracer: &Path, wire: Wire) -> Result<Self> {
         let directory = directories(place).join(std::process::id().to_string());
         if directory.exists() {
             fs::remove_dir_all(&directory)?;
@@ -76,7 +79,9 @@ impl Lab {
             directory,
             client: Side::new("client", "10.82.0.1")?,
             server: Side::new("server", "10.82.0.2")?,
+            tracer: tracer.to_owned(),
             programs: RefCell::default(),
+            aside: RefCell::default(),
         };
         match wire {
             Wire::Short => lab.veth()?,
@@ -122,6 +127,25 @@ impl Lab {
             side.ip(&["link", "set", device, "up"], &[])?;
         }
         Ok(())
+    }
+
+    /// tracer itself.
+    pub(super) fn tracer(&self) -> &Path {
+        &self.tracer
+    }
+
+    /// Asks tracer once; what it says on stdout.
+    pub(super) fn ask_tracer(&self, words: &[&str]) -> Result<String> {
+        run::capture(Command::new(&self.tracer).args(words))
+    }
+
+    /// Adds to what the page shows below `tracer watch`.
+    pub(super) fn add_aside(&self, text: &str) {
+        self.aside.borrow_mut().push_str(text);
+    }
+
+    pub(super) fn aside(&self) -> String {
+        self.aside.borrow().clone()
     }
 
     /// Writes a file into the lab's directory.

@@ -53,6 +53,30 @@ fn split(page: &str) -> Result<(&str, &str, &str)> {
     Ok((before, answer, after))
 }
 
+/// Of what `tracer ports` says: the lab's namespaces, each with the lines below
+/// it, and the line about all namespaces that use no port.
+pub(super) fn of_namespaces(output: &str, lab: &Lab) -> String {
+    of_these(output, [lab.client.netns, lab.server.netns])
+}
+
+fn of_these(output: &str, netns: [u64; 2]) -> String {
+    let mut text = String::new();
+    let mut is_wanted = false;
+    for line in output.lines() {
+        if !line.starts_with(' ') {
+            is_wanted = match line.strip_prefix("netns ") {
+                Some(_) => namespaces(line).any(|one| netns.contains(&one)),
+                None => line.contains(" network namespaces: "),
+            };
+        }
+        if is_wanted {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
 /// Every namespace that tracer's totals name.
 fn namespaces(output: &str) -> impl Iterator<Item = u64> {
     output.split("netns ").skip(1).filter_map(|rest| {
@@ -173,6 +197,16 @@ mod tests {
         let wanted = "   queue 1\n      → Do. [a]\n      → Do it. [b]\n\
                       queue 1\n      → …\n      → More. [c]\n";
         assert_eq!(cut(output), wanted);
+    }
+
+    #[test]
+    fn ports_of_strangers_are_left_out() {
+        let output = "netns 5 (other): ports 1-2, 2 usable\n   TCP: 1 used\n\
+                      netns 7 (server): ports 1-2, 2 usable\n   TCP: 0 used\n\
+                      2 network namespaces: no port of the range is taken\nunknown: why\n";
+        let wanted = "netns 7 (server): ports 1-2, 2 usable\n   TCP: 0 used\n\
+                      2 network namespaces: no port of the range is taken\n";
+        assert_eq!(of_these(output, [7, 8]), wanted);
     }
 
     #[test]

@@ -71,6 +71,13 @@ impl Records {
         Ok(found)
     }
 
+    /// What `tracer ports` says of one namespace.
+    pub(super) fn ports(&self, netns: u64) -> Result<&Value> {
+        self.of_type("ports")
+            .find(|record| record["netns"] == netns)
+            .with_context(|| format!("there are no ports of namespace {netns}"))
+    }
+
     /// The census that an event refers to.
     pub(super) fn census(&self, event: &Value) -> Result<&Value> {
         let census = self.referred("census", event)?[0];

@@ -5,7 +5,7 @@ use super::records::Records;
 use crate::run;
 use anyhow::{Context as _, Result, ensure};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -27,13 +27,13 @@ pub(super) struct Watching {
 
 impl Watching {
     /// Starts tracer and waits until its hooks are in place.
-    pub(super) fn start(lab: &Lab, tracer: &Path, format: Format) -> Result<Self> {
+    pub(super) fn start(lab: &Lab, format: Format) -> Result<Self> {
         let output = lab.directory.join("tracer.out");
         let stdout = File::create(&output)?;
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "TERM"])
-            .arg(tracer)
+            .arg(lab.tracer())
             .arg("watch");
         let ready = match format {
             Format::Json => {
