@@ -248,6 +248,6 @@ pub(crate) struct QueueFinding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ghost {
     pub(crate) peer: SocketAddr,
-    /// If it runs on this host, in the same network namespace.
+    /// If it runs on this host, in a network namespace that tracer can look into.
     pub(crate) process: Option<Process>,
 }

@@ -20,14 +20,17 @@ use super::{
     census::{Scope, Who, account},
     closers::{Closers, Recalled},
     finding::{BoundUnused, Census, QueueFinding},
-    ghosts,
+    ghosts, neighbours,
     owners::{Holders, Owners},
     queue::Draft,
     snapshot::{self, Snapshot},
 };
 use crate::{
     attribute::process::Processes,
-    host::{memory, netns, settings, sock_diag::Protocol},
+    host::{
+        memory, netns, settings,
+        sock_diag::{Protocol, Row},
+    },
     model::Process,
 };
 
@@ -178,18 +181,22 @@ impl CensusTaker {
             && let Some(local) = finding.local
         {
             finding.settings = view.snapshot.settings.clone();
-            let mut owners = Owners::new(&view.holders, view.closers.as_ref(), &mut self.processes);
             let retries = finding.settings.synack_retries;
-            (finding.ghosts, finding.ghost_count) = ghosts::ghosts(
-                &view.snapshot.rows,
-                local,
-                &acked,
-                retries,
-                |row| match owners.who(row) {
-                    Who::Process(process) => Some(Process::clone(&process)),
-                    _ => None,
-                },
-            );
+            let rows = &view.snapshot.rows;
+            let begun = Instant::now();
+            let peers = ghosts::wanted(rows, local, &acked);
+            let neighbours = neighbours::look(finding.netns, &peers);
+            let all = (!neighbours.rows.is_empty())
+                .then(|| Holders::of(rows.iter().chain(&neighbours.rows)));
+            self.next += begun.elapsed() * SHARE;
+            let holders = all.as_ref().unwrap_or(&view.holders);
+            let mut owners = Owners::new(holders, view.closers.as_ref(), &mut self.processes);
+            let who = |row: &Row| match owners.who(row) {
+                Who::Process(process) => Some(Process::clone(&process)),
+                _ => None,
+            };
+            (finding.ghosts, finding.ghost_count) =
+                ghosts::ghosts(rows, &neighbours, local, &acked, retries, who);
         }
         finding.advice = advice::on_queue(&finding);
         finding

@@ -1,8 +1,10 @@
 //! What this machine offers, and what to do with it.
 //!
 //! [`facts`] probes and decides nothing; [`plan`] decides and probes nothing.
-//! [`netns`], [`sock_diag`] (or [`proc_net`]) and [`settings`] show one network namespace.
+//! [`netns`], [`sock_diag`] (or [`proc_net`]), [`addresses`] and [`settings`] show one
+//! network namespace.
 
+pub(crate) mod addresses;
 pub(crate) mod btf;
 pub(crate) mod clock;
 pub(crate) mod descriptors;

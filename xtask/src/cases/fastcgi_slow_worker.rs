@@ -41,10 +41,11 @@ fn stage(lab: &Lab) -> Result<Judge> {
     let worker = lab.start(server, Path::new("/usr/bin/spawn-fcgi"), &spawn)?;
     server.await_listener(PORT)?;
     let script = lab.script("slow", SCRIPT)?;
+    // tracer tells of a queue within two seconds: until then nginx must wait.
     let frontend = format!(
         "listen {PROXY};\n\
          location / {{ fastcgi_pass {}:{PORT};\n\
-         fastcgi_connect_timeout 2s; fastcgi_read_timeout 2s;\n\
+         fastcgi_connect_timeout 2s; fastcgi_read_timeout 3s;\n\
          fastcgi_param REQUEST_METHOD GET; fastcgi_param SCRIPT_FILENAME {}; }}",
         server.ip,
         script.display()
@@ -108,7 +109,7 @@ fn stage(lab: &Lab) -> Result<Judge> {
             queue_was(event, BACKLOG + 1, BACKLOG)?;
             let queues = records.queues(event)?;
             names(queues[0], "fcgiwrap", worker)?;
-            haunted(&queues, ghosts)?;
+            haunted(&queues, ghosts, "nginx")?;
             advises(queues[0])?;
         }
         Ok(())

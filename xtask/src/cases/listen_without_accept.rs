@@ -31,7 +31,7 @@ fn stage(lab: &Lab) -> Result<Judge> {
     server.await_listener(PORT)?;
     // All SYNs are answered before the first final ACK is back.
     let crowd = lab.script("crowd", CLIENTS)?;
-    lab.start(client, &crowd, &[server.ip, &port, &AT_ONCE.to_string()])?;
+    let early = lab.start(client, &crowd, &[server.ip, &port, &AT_ONCE.to_string()])?;
     until("connected clients", || {
         Ok(client.sockets(&["state", "established"])? == AT_ONCE)
     })?;
@@ -46,10 +46,13 @@ fn stage(lab: &Lab) -> Result<Judge> {
     until("clients whose SYNs are dropped", || {
         Ok(client.sockets(&["state", "syn-sent"])? == LATE)
     })?;
-    // The second SYN of each comes after a second.
-    std::thread::sleep(Duration::from_millis(1500));
+    // The second SYN of each comes after a second, and within two seconds tracer
+    // tells of the queue.
+    std::thread::sleep(Duration::from_millis(2500));
     let dropped = server.counter("ListenOverflows")?;
     let ghosts = client.sockets(&["state", "established"])? - known;
+    // They give up: their kernel tries to tell the server, in vain.
+    lab.stop(early)?;
 
     let netns = server.netns;
     Ok(Box::new(move |records| {
@@ -65,7 +68,7 @@ fn stage(lab: &Lab) -> Result<Judge> {
             queue_was(event, BACKLOG + 1, BACKLOG)?;
             let queues = records.queues(event)?;
             names(queues[0], "stuck", pid)?;
-            haunted(&queues, ghosts)?;
+            haunted(&queues, ghosts, "crowd")?;
             advises(queues[0])?;
         }
         Ok(())

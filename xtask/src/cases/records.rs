@@ -193,16 +193,23 @@ pub(super) fn queue_was(record: &Value, len: u64, max: u64) -> Result<()> {
     Ok(())
 }
 
-/// One of the records of a listener counts exactly these ghosts.
-pub(super) fn haunted(queues: &[&Value], ghosts: u64) -> Result<()> {
-    let seen: Vec<String> = queues
+/// One of the records of a listener counts exactly these ghosts, all of this
+/// program, and the last one, after they have closed their sockets, none.
+pub(super) fn haunted(queues: &[&Value], ghosts: u64, comm: &str) -> Result<()> {
+    let seen: Vec<u64> = queues
         .iter()
-        .map(|queue| queue["ghosts"]["count"].to_string())
-        .collect();
+        .map(|queue| number(&queue["ghosts"], "count"))
+        .collect::<Result<_>>()?;
+    let at = seen.iter().position(|count| *count == ghosts);
+    let at = at.with_context(|| format!("{ghosts} ghosts should be counted, not {seen:?}"))?;
+    let peers = list(&queues[at]["ghosts"]["peers"]);
     ensure!(
-        seen.contains(&ghosts.to_string()),
-        "{ghosts} ghosts should be counted, not {}",
-        seen.join(", ")
+        !peers.is_empty() && peers.iter().all(|peer| peer["process"]["comm"] == comm),
+        "the ghosts should be {comm}'s: {peers:?}"
+    );
+    ensure!(
+        seen.last() == Some(&0),
+        "in the end nobody should be a ghost any more: {seen:?}"
     );
     Ok(())
 }

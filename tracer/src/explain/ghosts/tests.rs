@@ -38,7 +38,16 @@ fn acked(peer: &str, ms: i64) -> Acked {
 fn count(rows: &[Row], local: &str, acked: &Acked, retries: Option<u32>) -> u64 {
     let listener = row(state::LISTEN, local, "0.0.0.0:0");
     let rows = [&[listener], rows].concat();
-    ghosts(&rows, address(local), &[*acked], retries, |_| None).1
+    let neighbours = Neighbours::default();
+    ghosts(
+        &rows,
+        &neighbours,
+        address(local),
+        &[*acked],
+        retries,
+        |_| None,
+    )
+    .1
 }
 
 #[test]
@@ -105,6 +114,136 @@ fn of_a_syncookie_the_server_remembers_nothing() {
     assert_eq!(count(&known, LISTENER, &cookie, Some(5)), 0);
 }
 
+/// A client's socket that was closed, and whose FIN nobody has answered.
+fn orphan(local: &str) -> Row {
+    Row {
+        inode: 0,
+        ..row(state::FIN_WAIT1, local, LISTENER)
+    }
+}
+
+#[test]
+fn a_client_in_another_namespace_is_judged_by_its_own_socket() {
+    let client = |state| row(state, ELSEWHERE, LISTENER);
+    let server = |state| vec![row(state, LISTENER, ELSEWHERE)];
+    // The time for which its final ACKs were dropped matters only where it is
+    // judged by what the server shows.
+    let (short, long) = (0, 40_000);
+    let table = [
+        (
+            "believes",
+            vec![client(state::ESTABLISHED)],
+            vec![],
+            short,
+            1,
+        ),
+        (
+            "believes, and the server tries",
+            vec![client(state::ESTABLISHED)],
+            server(state::SYN_RECV),
+            short,
+            1,
+        ),
+        (
+            "is connected",
+            vec![client(state::ESTABLISHED)],
+            server(state::ESTABLISHED),
+            long,
+            0,
+        ),
+        (
+            "has sent all it has",
+            vec![client(state::FIN_WAIT1)],
+            vec![],
+            short,
+            1,
+        ),
+        (
+            "closed, and the server tries",
+            vec![orphan(ELSEWHERE)],
+            server(state::SYN_RECV),
+            long,
+            0,
+        ),
+        ("gave up", vec![], vec![], long, 0),
+        (
+            "is on another host, and has this address too",
+            vec![],
+            server(state::SYN_RECV),
+            long,
+            1,
+        ),
+        // It may lead here by way of NAT: judged by what the server shows.
+        (
+            "is connected to somewhere else, for all one can see",
+            vec![row(state::ESTABLISHED, ELSEWHERE, "10.96.0.1:80")],
+            vec![],
+            short,
+            0,
+        ),
+        (
+            "is connected to somewhere else, for all one can see",
+            vec![row(state::ESTABLISHED, ELSEWHERE, "10.96.0.1:80")],
+            vec![],
+            long,
+            1,
+        ),
+        (
+            "believes, and has a connection to somewhere else",
+            vec![
+                row(state::ESTABLISHED, ELSEWHERE, "10.96.0.1:80"),
+                client(state::ESTABLISHED),
+            ],
+            vec![],
+            short,
+            1,
+        ),
+        (
+            "has closed one socket and believes with another",
+            vec![client(state::ESTABLISHED), orphan(ELSEWHERE)],
+            vec![],
+            short,
+            1,
+        ),
+    ];
+    for (what, there, rows, ms, expected) in table {
+        let neighbours = Neighbours {
+            addresses: HashSet::from([address(ELSEWHERE).ip()]),
+            rows: there,
+        };
+        let acked = [acked(ELSEWHERE, ms)];
+        let told = ghosts(
+            &rows,
+            &neighbours,
+            address(LISTENER),
+            &acked,
+            Some(5),
+            |_| None,
+        );
+        assert_eq!(told.1, expected, "{what}");
+    }
+}
+
+#[test]
+fn only_clients_that_are_not_here_are_wanted_elsewhere() {
+    let server = |state| row(state, LISTENER, ELSEWHERE);
+    let here = "10.0.0.1:4000";
+    let table = [
+        (ELSEWHERE, vec![], true),
+        (ELSEWHERE, vec![server(state::SYN_RECV)], true),
+        (ELSEWHERE, vec![server(state::ESTABLISHED)], false),
+        ("127.0.0.1:4000", vec![], false),
+        (here, vec![row(state::LISTEN, LISTENER, "0.0.0.0:0")], false),
+        (here, vec![row(state::ESTABLISHED, here, LISTENER)], false),
+    ];
+    for (peer, rows, expected) in table {
+        let peers = wanted(&rows, address(LISTENER), &[acked(peer, 0)]);
+        let all = HashSet::from([address(peer)]);
+        assert_eq!(peers == all, expected, "{peer} {rows:?}");
+        assert_eq!(peers.is_empty(), !expected, "{peer} {rows:?}");
+    }
+}
+
 #[test]
 fn a_client_here_is_judged_by_its_own_socket() {
     const FIN_WAIT2: u8 = 5;
@@ -125,7 +264,18 @@ fn a_client_here_is_judged_by_its_own_socket() {
             vec![client(state::ESTABLISHED, here), server(state::ESTABLISHED)],
             0,
         ),
-        ("closes", here, vec![client(state::FIN_WAIT1, here)], 1),
+        (
+            "has sent all it has",
+            here,
+            vec![client(state::FIN_WAIT1, here)],
+            1,
+        ),
+        (
+            "closed",
+            here,
+            vec![orphan(here), server(state::SYN_RECV)],
+            0,
+        ),
         ("was answered", here, vec![client(FIN_WAIT2, here)], 0),
         ("was let in", here, vec![client(state::TIME_WAIT, here)], 0),
         ("was closed", here, vec![client(state::CLOSE_WAIT, here)], 0),
@@ -184,21 +334,33 @@ fn all_are_counted_and_a_few_listed_with_their_processes() {
     all.extend([acked("127.0.0.1:4000", 0), acked("127.0.0.1:4001", 0)]);
     let rows = [
         row(state::ESTABLISHED, "127.0.0.1:4000", "127.0.0.1:80"),
-        // Nobody has it.
+        // Nobody in sight has it.
         Row {
-            inode: 0,
+            inode: 10,
             ..row(state::FIN_WAIT1, "127.0.0.1:4001", "127.0.0.1:80")
         },
     ];
+    let neighbours = Neighbours {
+        addresses: HashSet::from([address(ELSEWHERE).ip()]),
+        rows: vec![row(state::ESTABLISHED, "192.0.2.9:4000", LISTENER)],
+    };
     let client = Process {
         pid: 77,
         ..Process::default()
     };
     let who = |row: &Row| (row.inode == 9).then(|| client.clone());
-    let (listed, count) = ghosts(&rows, address("0.0.0.0:80"), &all, Some(5), who);
+    let (listed, count) = ghosts(
+        &rows,
+        &neighbours,
+        address("0.0.0.0:80"),
+        &all,
+        Some(5),
+        who,
+    );
     assert_eq!((listed.len(), count), (8, 22));
-    let first: Vec<_> = listed.iter().take(3).collect();
+    let first: Vec<_> = listed.iter().take(4).collect();
     let expected = [
+        (ELSEWHERE, Some(client.clone())),
         ("127.0.0.1:4000", Some(client.clone())),
         ("127.0.0.1:4001", None),
         ("192.0.2.1:4000", None),
@@ -209,7 +371,7 @@ fn all_are_counted_and_a_few_listed_with_their_processes() {
     });
     assert_eq!(first, expected.iter().collect::<Vec<_>>());
     assert_eq!(
-        ghosts(&rows, address(LISTENER), &[], None, |_| None),
+        ghosts(&rows, &neighbours, address(LISTENER), &[], None, |_| None),
         (vec![], 0)
     );
 }
