@@ -3,8 +3,9 @@
 //!
 //! The data's way: `host` learns what the kernel offers and plans, `probe`
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
-//! events of them, `attribute` names processes, `output` writes. `watch` is the
-//! loop around it. `snapshot` looks once, without any hook.
+//! events of them, `attribute` names processes, `explain` finds culprit and remedy,
+//! `output` writes. `watch` is the loop around it. `snapshot` looks once, without
+//! any hook.
 
 mod attribute;
 mod cli;

@@ -179,12 +179,14 @@ pub(crate) fn failure(line: &str) -> Option<String> {
         .then(|| format!("FAIL {} {}", outcome.tier, outcome.scenario))
 }
 
-/// Whether the init of a virtual machine has said anything yet.
+/// Whether the init of a virtual machine has said anything yet, perhaps behind
+/// what the firmware left on the line.
 pub(crate) fn has_begun(line: &str) -> bool {
-    ["live ", "live: ", "live-"]
-        .iter()
-        .any(|word| line.starts_with(word))
-        || parse_outcome(line).is_some()
+    let says = |word: &str| {
+        line.match_indices(word)
+            .any(|(at, _)| !line[..at].ends_with(char::is_alphanumeric))
+    };
+    says("live: ") || says("live-") || parse_outcome(line).is_some()
 }
 
 /// `live <tier> <scenario> ok|FAIL|skip <seconds>s [detail]`, perhaps behind noise of the kernel.
@@ -355,6 +357,26 @@ pub(crate) fn details(runs: &[Run]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_words_may_stand_behind_the_firmware() {
+        for line in [
+            "live: auto: attached",
+            "Booting from ROM..\x1b[2Jlive: auto: attached",
+            "live-summary auto passed=1 failed=0 skipped=0",
+            "live auto connect/x ok 0.10s",
+        ] {
+            assert!(has_begun(line), "{line}");
+        }
+        for line in [
+            "",
+            "Booting from ROM..",
+            "keepalive: on",
+            "live.args=--tier",
+        ] {
+            assert!(!has_begun(line), "{line}");
+        }
+    }
 
     const CONSOLE: &str = "[    0.1] noise\r\n\
         live: a remark\r\n\
