@@ -184,7 +184,7 @@ pub(crate) fn failure(line: &str) -> Option<String> {
 pub(crate) fn has_begun(line: &str) -> bool {
     let says = |word: &str| {
         line.match_indices(word)
-            .any(|(at, _)| !line[..at].ends_with(char::is_alphanumeric))
+            .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_ascii_lowercase()))
     };
     says("live: ") || says("live-") || parse_outcome(line).is_some()
 }
