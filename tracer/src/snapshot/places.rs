@@ -112,9 +112,10 @@ fn degradations(refused: &[io::Error]) -> Vec<String> {
 
 /// Whether there are processes whose descriptors and namespaces may not be read.
 fn some_are_closed() -> bool {
-    netns::pids().any(|pid| {
-        fs::read_link(format!("/proc/{pid}/ns/net"))
-            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    netns::pids().any(|pid| match fs::read_link(format!("/proc/{pid}/ns/net")) {
+        // How older kernels refuse it.
+        Ok(link) => link.as_os_str().is_empty(),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
     })
 }
 

@@ -29,6 +29,20 @@ pub(crate) fn until(what: &str, reached: impl Fn() -> Result<bool>) -> Result<()
     Ok(())
 }
 
+/// Whether `reached` becomes true before long; for what may also never happen.
+pub(crate) fn soon(reached: impl Fn() -> Result<bool>) -> Result<bool> {
+    let end = Instant::now() + event() / 12;
+    loop {
+        if reached()? {
+            return Ok(true);
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// How often tracer was waited for in vain.
 static DISAPPOINTED: AtomicU32 = AtomicU32::new(0);
 
