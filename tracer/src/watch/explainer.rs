@@ -27,6 +27,8 @@ pub(super) struct Explainer {
     sees_accepts: bool,
     worker: Worker,
     last_id: u64,
+    /// The last findings have been asked for.
+    is_over: bool,
 }
 
 impl Explainer {
@@ -39,11 +41,15 @@ impl Explainer {
             sees_accepts,
             worker: Worker::start(closers)?,
             last_id: 0,
+            is_over: false,
         })
     }
 
     /// Notes in the failure what will explain it, and asks for that.
     pub(super) fn explain(&mut self, failure: &mut Failure, accepts: u64) {
+        if self.is_over {
+            return;
+        }
         let now = Instant::now();
         let last_id = &mut self.last_id;
         let next_id = || {
@@ -93,6 +99,7 @@ impl Explainer {
 
     /// The findings that are still to come.
     pub(super) async fn rest(&mut self) -> Vec<Answer> {
+        self.is_over = true;
         let deadline = Later::now() + PATIENCE;
         let mut rest = Vec::new();
         while self.worker.outstanding() > 0 {

@@ -196,11 +196,13 @@ impl Session {
     pub(super) async fn finish(mut self, reason: &'static str, exit_code: u8) -> Result<()> {
         // What is in the ring now, and not what a flood adds meanwhile.
         self.drain(Live::CAPACITY)?;
-        self.show_losses()?;
         self.explainer.tell_queues(true);
         for answer in self.explainer.rest().await {
             self.found(answer)?;
         }
+        // What came while findings were waited for is not explained any more.
+        self.drain(Live::CAPACITY)?;
+        self.show_losses()?;
         self.totals(true)?;
         Ok(self.output.end(&End {
             time: Timestamp::now(),
