@@ -36,7 +36,8 @@ fn main() -> ExitCode {
         }
     };
     let ended = match &cli.verb {
-        cli::Verb::Watch(arguments) => watch::run(arguments),
+        cli::Verb::Watch(arguments) => watch::watch(arguments),
+        cli::Verb::Record(arguments) => watch::record(arguments),
         cli::Verb::Replay(arguments) => replay::run(arguments),
         cli::Verb::Ports(arguments) => snapshot::ports(arguments),
         cli::Verb::Listeners(arguments) => snapshot::listeners(arguments),

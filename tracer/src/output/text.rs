@@ -8,8 +8,9 @@ use std::fmt::Write;
 use jiff::{Timestamp, tz::TimeZone};
 use tracer_common::{Cause, Kind};
 
-use super::{Gap, Totals, sanitize::printable};
+use super::{Totals, sanitize::printable};
 use crate::{
+    capture::Gap,
     host::plan::Tier,
     model::{Failure, Process, Queue},
     probe::Served,

@@ -60,7 +60,7 @@ struct Player {
 impl Player {
     fn new(arguments: &Replay) -> Self {
         Self {
-            output: Output::new(arguments.format),
+            output: Output::new(Some(arguments.format), None),
             format: arguments.format,
             from: arguments.from,
             begin: None,
@@ -112,7 +112,7 @@ impl Player {
         Ok(())
     }
 
-    fn show(&mut self, record: &Value) -> io::Result<()> {
+    fn show(&mut self, record: &Value) -> Result<()> {
         match parse(record) {
             Ok(Record::Startup(startup)) => {
                 let run = ["time", "boot_id"].map(|name| record[name].clone());
@@ -120,27 +120,21 @@ impl Player {
                     self.output.startup(&startup, false)?;
                     self.run = Some(run);
                 }
-                Ok(())
             }
-            Ok(Record::Failure(failure)) => self.output.failure(&failure),
-            Ok(Record::Census(census)) => self.output.census(&census),
+            Ok(Record::Failure(failure)) => self.output.failure(&failure)?,
+            Ok(Record::Census(census)) => self.output.census(&census)?,
             Ok(Record::NoCensus(time, id, scope, why)) => {
-                self.output.no_census(time, id, &scope, &why)
+                self.output.no_census(time, id, &scope, &why)?;
             }
-            Ok(Record::Queue(finding)) => self.output.queue(&finding),
-            Ok(Record::Totals(totals)) => self.output.totals(&totals),
-            Ok(Record::Lost(time, count)) => self.output.lost(time, count),
-            Ok(Record::Gap(gap)) => self.output.gap(&gap),
-            Ok(Record::End) => Ok(()),
-            Err(Unread::UnknownType) => {
-                self.unknown += 1;
-                Ok(())
-            }
-            Err(Unread::Misshapen) => {
-                self.misshapen += 1;
-                Ok(())
-            }
+            Ok(Record::Queue(finding)) => self.output.queue(&finding)?,
+            Ok(Record::Totals(totals)) => self.output.totals(&totals)?,
+            Ok(Record::Lost(time, count)) => self.output.lost(time, count)?,
+            Ok(Record::Gap(time, gap)) => self.output.gap(time, &gap)?,
+            Ok(Record::End) => {}
+            Err(Unread::UnknownType) => self.unknown += 1,
+            Err(Unread::Misshapen) => self.misshapen += 1,
         }
+        Ok(())
     }
 
     fn tell_unread(&self) {

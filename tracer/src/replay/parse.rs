@@ -9,12 +9,14 @@ use serde_json::Value;
 
 use super::fields::{Field, Untrusted, get};
 use crate::{
+    capture::Gap,
     explain::{
         census::Scope,
-        finding::{Census, QueueFinding},
+        finding::{Census, QueueFinding, Settings},
     },
+    host::clock::Clocks,
     model::{Asked, Failure, Process, Queue},
-    output::{Gap, Totals},
+    output::Totals,
     probe::{By, Served},
     startup::Startup,
 };
@@ -30,7 +32,7 @@ pub(crate) enum Record {
     Queue(QueueFinding),
     Totals(Totals),
     Lost(Timestamp, u64),
-    Gap(Gap),
+    Gap(Timestamp, Gap),
     End,
 }
 
@@ -74,6 +76,11 @@ fn startup(record: &Value) -> Option<Startup> {
         host: get(record, "host")?,
         served: get(record, "hooks")?,
         degradations: get(record, "degradations")?,
+        // Told to reports; nothing of it is shown.
+        clocks: Clocks::default(),
+        netns: None,
+        settings: Settings::default(),
+        listening: None,
     })
 }
 
@@ -216,9 +223,10 @@ fn lost(record: &Value) -> Option<Record> {
 }
 
 fn gap(record: &Value) -> Option<Record> {
-    Some(Record::Gap(Gap {
+    let gap = Gap {
         since: get(record, "since")?,
         records: get(record, "records")?,
         reason: get(record, "reason")?,
-    }))
+    };
+    Some(Record::Gap(get(record, "time")?, gap))
 }

@@ -2,12 +2,14 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
-use crate::tracer;
+use crate::cli::{Desert, fail_once};
+use crate::record::Directory;
+use crate::{limits, tracer};
 
 const STARTUP: &str = r#"{"v":1,"type":"startup","time":"2026-11-21T03:00:00.000000Z","version":"0.1.0","kernel":"6.1.0","arch":"x86_64","boot_id":"b","host":"h","hooks":[{"purpose":"bind","tier":"portable","programs":["sys_exit"],"exactness":"exact","reason":null}],"degradations":["closers are not seen"]}"#;
 
@@ -84,6 +86,38 @@ pub(crate) fn all(tracer: &Path) -> Result<()> {
     // 750 ms by a third.
     ensure!(begin.elapsed() >= Duration::from_millis(250), "no pause");
     Ok(())
+}
+
+/// What watch showed while it kept it.
+pub(crate) fn like_watch(tracer: &Path) -> Result<()> {
+    let directory = Directory::new()?;
+    let file = File(directory.path.join("kept"));
+    let desert = Desert::new()?;
+    let role = desert.role("shown-twice")?;
+    let mut child = tracer::verb(tracer, "watch")
+        .env("TZ", "UTC")
+        .args(["--count", "3", "-w"])
+        .arg(&file.0)
+        .args(["--pid", &role.pid.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let end = Instant::now() + limits::attach();
+    while child.try_wait()?.is_none() {
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            bail!("no failure was told");
+        }
+        fail_once(&role)?;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let shown = String::from_utf8(child.wait_with_output()?.stdout)?;
+    ensure!(
+        shown.contains("census 1: ") && shown.contains("-- totals of "),
+        "{shown}"
+    );
+    same("text", &replay(tracer, &file, &[])?.stdout, &shown)
 }
 
 /// What is damaged is left out and told in one line.
