@@ -10,6 +10,7 @@ use tracer_common::{Cause, Kind};
 
 use super::{Totals, sanitize::printable};
 use crate::{
+    capture::Gap,
     host::plan::Tier,
     model::{Failure, Process, Queue},
     probe::Served,
@@ -69,6 +70,15 @@ impl Style {
             self.paint(severity, &cause),
         );
         line.trim_end().to_owned()
+    }
+
+    pub(super) fn gap(&self, gap: &Gap) -> String {
+        format!(
+            "-- {} records since {} could not be recorded: {}\n",
+            gap.records,
+            clock(gap.since, &self.zone),
+            gap.reason
+        )
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
@@ -277,6 +287,7 @@ fn reconciled(row: &Row) -> String {
         .collect();
     let why = row
         .unavailable
+        .as_ref()
         .map(|why| format!(" ({why})"))
         .unwrap_or_default();
     format!(

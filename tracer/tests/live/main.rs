@@ -17,6 +17,8 @@ mod netns;
 mod options;
 mod packet;
 mod readme;
+mod record;
+mod replay;
 mod role;
 mod run;
 mod say;
