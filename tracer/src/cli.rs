@@ -2,13 +2,20 @@
 
 use std::{
     ffi::OsString,
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
+    path::PathBuf,
     time::Duration,
 };
 
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use crate::host::plan::Choice;
+use crate::{
+    capture::{
+        rotate::{self, Rotation},
+        write::Options,
+    },
+    host::plan::Choice,
+};
 
 /// Names the process and the cause behind `Cannot assign requested address`
 /// and behind dropped SYNs.
@@ -24,6 +31,9 @@ pub(crate) enum Verb {
     /// Report failures the moment they happen
     #[command(after_help = crate::exit::HELP)]
     Watch(Watch),
+    /// Keep in a file what watch would show, for later: for weeks if need be
+    #[command(after_help = crate::exit::HELP)]
+    Record(Record),
     /// Show who has the ports for outgoing connections, and how many are left
     #[command(after_help = crate::exit::SNAPSHOT_HELP)]
     Ports(Ports),
@@ -43,6 +53,45 @@ pub(crate) enum Format {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) run: Run,
+
+    /// How to write records
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+
+    /// Write totals this often too, not only at the end
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) interval: Option<Duration>,
+
+    /// Keep all records in this file too
+    #[arg(short, long, value_name = "FILE")]
+    write: Option<PathBuf>,
+
+    #[command(flatten)]
+    files: Files,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Record {
+    #[command(flatten)]
+    pub(crate) run: Run,
+
+    /// Write totals this often
+    #[arg(long, value_parser = duration, value_name = "DURATION", default_value = "60s")]
+    pub(crate) interval: Duration,
+
+    /// Keep all records in this file, which must not exist; `-`: standard output
+    #[arg(short, long, value_name = "FILE")]
+    write: PathBuf,
+
+    #[command(flatten)]
+    files: Files,
+}
+
+// No doc comments on what is flattened: clap would take them for the verb's.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
     /// Which hooks to use
     #[arg(long, value_enum, default_value_t = Choice::Auto, value_name = "TIER")]
     pub(crate) hooks: Choice,
@@ -51,10 +100,6 @@ pub(crate) struct Watch {
     /// connection, and TIME_WAIT sockets stay without a name
     #[arg(long)]
     pub(crate) no_closers: bool,
-
-    /// How to write records
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
 
     /// Stop after this long (10, 10s, 500ms, 2m, 1h)
     #[arg(long, value_parser = duration)]
@@ -69,10 +114,6 @@ pub(crate) struct Watch {
     #[arg(long = "pid", value_name = "PID")]
     pub(crate) pids: Vec<u32>,
 
-    /// Write totals this often too, not only at the end
-    #[arg(long, value_parser = duration, value_name = "DURATION")]
-    pub(crate) interval: Option<Duration>,
-
     /// Say on standard error why each hook was chosen, and pass on the kernel
     /// side's diagnostics
     #[arg(short, long)]
@@ -81,6 +122,56 @@ pub(crate) struct Watch {
     /// Run this command, trace while it runs, and leave with its exit code
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Files {
+    /// Replace files that exist already, but never through a symbolic link
+    #[arg(long, requires = "write")]
+    overwrite: bool,
+
+    /// Go on in another file (FILE, FILE1, FILE2, ..) before one grows beyond
+    /// this size on disk: millions of bytes, or with a unit (k, M, G: powers of
+    /// 1024, as KiB, MiB, GiB; kB, MB, GB: powers of 1000)
+    #[arg(short = 'C', value_parser = rotate::size, value_name = "SIZE", requires = "write")]
+    size: Option<u64>,
+
+    /// Go on in another file when one is this old (seconds, or as for --duration)
+    #[arg(short = 'G', value_parser = duration, value_name = "SECONDS", requires = "write")]
+    period: Option<Duration>,
+
+    /// Keep this many files (FILE0, FILE1, ..), the oldest of which makes room
+    /// for the next; with -C or -G
+    #[arg(short = 'W', value_name = "COUNT", requires = "write")]
+    kept: Option<NonZeroU32>,
+}
+
+impl Watch {
+    /// Where to keep records, if anywhere.
+    pub(crate) fn capture(&self) -> Option<Options> {
+        Some(self.files.options(self.write.clone()?))
+    }
+}
+
+impl Record {
+    /// Where to keep records.
+    pub(crate) fn capture(&self) -> Options {
+        self.files.options(self.write.clone())
+    }
+}
+
+impl Files {
+    fn options(&self, path: PathBuf) -> Options {
+        Options {
+            path,
+            overwrite: self.overwrite,
+            rotation: Rotation {
+                size: self.size,
+                period: self.period,
+                count: self.kept,
+            },
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -127,15 +218,57 @@ pub(crate) enum Ended {
 /// # Errors
 /// See [`Ended`].
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Ended> {
-    Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
+    let cli = Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             Ended::Answered(error.render().to_string())
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Ended::Wrong("a subcommand is missing".into())
         }
-        _ => Ended::Wrong(first_line(&error.render().to_string())),
-    })
+        _ => Ended::Wrong(wrong(&error)),
+    })?;
+    match contradiction(&cli.verb) {
+        Some(why) => Err(Ended::Wrong(why.into())),
+        None => Ok(cli),
+    }
+}
+
+/// What is said about a command line that does not parse.
+fn wrong(error: &clap::Error) -> String {
+    use clap::error::{ContextKind, ContextValue};
+    let missing = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) => missing.join(", "),
+        _ => String::new(),
+    };
+    // clap lists these below its first line.
+    if error.kind() == ErrorKind::MissingRequiredArgument && !missing.is_empty() {
+        return format!("{missing} is missing");
+    }
+    first_line(&error.render().to_string())
+}
+
+/// What clap cannot tell about flags that do not go together.
+fn contradiction(verb: &Verb) -> Option<&'static str> {
+    let (capture, run, is_watch) = match verb {
+        Verb::Watch(watch) => (watch.capture()?, &watch.run, true),
+        Verb::Record(record) => (record.capture(), &record.run, false),
+        Verb::Ports(_) | Verb::Listeners(_) => return None,
+    };
+    let rotation = capture.rotation;
+    if rotation.count.is_some() && !rotation.is_on() {
+        return Some("-W needs -C or -G");
+    }
+    if !capture.is_stdout() {
+        return None;
+    }
+    if is_watch {
+        return Some("-w - is for tracer record: watch shows records on standard output");
+    }
+    if rotation.is_on() || capture.overwrite {
+        return Some("-w - is no file: -C, -G, -W and --overwrite do not go with it");
+    }
+    (!run.command.is_empty())
+        .then_some("-w - does not go with a command, whose output would get between the frames")
 }
 
 /// clap explains in paragraphs; the first line says what is wrong.
@@ -202,6 +335,22 @@ mod tests {
             "tracer ports --duration 1s",
             "tracer listeners --format xml",
             "tracer listeners stray",
+            "tracer record",
+            "tracer record -w",
+            "tracer record -w x --format json",
+            "tracer record -w x -W 3",
+            "tracer record -w x -C 0",
+            "tracer record -w x -C 1T",
+            "tracer record -w x -G x",
+            "tracer record -w x -C 1 -W 0",
+            "tracer record -w - --overwrite",
+            "tracer record -w - -C 1",
+            "tracer record -w - -- true",
+            "tracer watch -w -",
+            "tracer watch -C 1",
+            "tracer watch -G 1",
+            "tracer watch -W 1",
+            "tracer watch --overwrite",
         ] {
             let why = wrong(line);
             assert!(
@@ -219,11 +368,45 @@ mod tests {
             "tracer watch --help",
             "tracer ports --help",
             "tracer listeners --help",
+            "tracer record --help",
             "tracer --version",
         ] {
             let ended = parse(line.split(' ').map(OsString::from));
             assert!(matches!(ended, Err(Ended::Answered(_))), "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let why = wrong("tracer record").unwrap_or_default();
+        assert!(why.contains("--write <FILE>"), "{why}");
+        let why = wrong("tracer watch -C 1").unwrap_or_default();
+        assert!(why.contains("--write <FILE>"), "{why}");
+    }
+
+    #[test]
+    fn captures() {
+        let capture = |line: &str| match parse(line.split(' ').map(OsString::from)).ok()?.verb {
+            Verb::Watch(watch) => watch.capture(),
+            Verb::Record(record) => Some(record.capture()),
+            _ => None,
+        };
+        assert_eq!(capture("tracer watch"), None);
+        let ring = capture("tracer record -w x -C 1 -G 60 -W 3 --overwrite");
+        let rotation = Rotation {
+            size: Some(1_000_000),
+            period: Some(Duration::from_secs(60)),
+            count: NonZeroU32::new(3),
+        };
+        assert_eq!(
+            ring,
+            Some(Options {
+                path: "x".into(),
+                overwrite: true,
+                rotation
+            })
+        );
+        assert!(capture("tracer record -w -").is_some_and(|capture| capture.is_stdout()));
     }
 
     #[test]

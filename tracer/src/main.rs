@@ -4,10 +4,11 @@
 //! The data's way: `host` learns what the kernel offers and plans, `probe`
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
-//! `output` writes. `watch` is the loop around it. `snapshot` looks once, without
-//! any hook.
+//! `output` writes and `capture` keeps. `watch` is the loop around it. `snapshot`
+//! looks once, without any hook.
 
 mod attribute;
+mod capture;
 mod cli;
 mod decode;
 mod exit;
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
         }
     };
     let ended = match &cli.verb {
-        cli::Verb::Watch(arguments) => watch::run(arguments),
+        cli::Verb::Watch(arguments) => watch::watch(arguments),
+        cli::Verb::Record(arguments) => watch::record(arguments),
         cli::Verb::Ports(arguments) => snapshot::ports(arguments),
         cli::Verb::Listeners(arguments) => snapshot::listeners(arguments),
     };

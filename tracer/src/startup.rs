@@ -6,11 +6,22 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::{
-    cli::Watch,
+    cli::Run,
     exit::Failed,
     explain::closers,
-    host::{btf, facts::Facts, memory, mounts::PrivateView, plan, plan::Purpose, privileges},
+    host::{
+        btf,
+        clock::{self, Clocks},
+        facts::Facts,
+        memory,
+        mounts::PrivateView,
+        netns, plan,
+        plan::Purpose,
+        privileges,
+        settings::{self, Settings},
+    },
     probe::{Probe, Served},
+    snapshot::{self, Listening},
 };
 
 /// What a `startup` record tells.
@@ -23,18 +34,33 @@ pub(crate) struct Startup {
     pub(crate) served: Vec<Served>,
     /// What this kernel and these privileges cannot give, as sentences.
     pub(crate) degradations: Vec<String>,
+    /// Of one moment, so that times of the kernel can be compared.
+    pub(crate) clocks: Clocks,
+    /// The network namespace that tracer runs in, and its settings.
+    pub(crate) netns: Option<u32>,
+    pub(crate) settings: Settings,
+    /// Who listened; `None`: not looked for.
+    pub(crate) listening: Option<Listening>,
+}
+
+impl Startup {
+    /// Adds who listens: explanations need it later, and it takes a look at every
+    /// process.
+    pub(crate) fn look_around(&mut self) {
+        self.listening = snapshot::listening().ok();
+    }
 }
 
 /// Checks privileges, makes a plan, loads and attaches.
 ///
 /// # Errors
 /// Missing privileges, no BTF, or nothing attaches.
-pub(crate) fn attach(arguments: &Watch) -> Result<(Probe, Startup), Failed> {
+pub(crate) fn attach(arguments: &Run) -> Result<(Probe, Startup), Failed> {
     let status = fs::read_to_string("/proc/self/status").context("/proc is not readable")?;
     let privileges = privileges::judge(&status);
     if !privileges.missing.is_empty() {
         return Err(Failed::NotPermitted(format!(
-            "not permitted: {} missing; run it as root (sudo tracer watch) or grant them",
+            "not permitted: {} missing; run it as root (sudo) or grant them",
             privileges.missing.join(" and ")
         )));
     }
@@ -71,6 +97,10 @@ pub(crate) fn attach(arguments: &Watch) -> Result<(Probe, Startup), Failed> {
         host: read_line("/proc/sys/kernel/hostname"),
         degradations: degradations(&probe.served, costs),
         served: probe.served.clone(),
+        clocks: clock::now(),
+        netns: netns::of_process(std::process::id()),
+        settings: settings::read(),
+        listening: None,
     };
     Ok((probe, startup))
 }

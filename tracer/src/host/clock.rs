@@ -25,6 +25,23 @@ pub(crate) fn wall_time(boottime_ns: u64) -> Timestamp {
         .unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+/// Three clocks at one moment, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Clocks {
+    pub(crate) realtime: i64,
+    pub(crate) boottime: i64,
+    pub(crate) monotonic: i64,
+}
+
+/// Reads them one after another, which takes less than a microsecond.
+pub(crate) fn now() -> Clocks {
+    Clocks {
+        realtime: nanoseconds(libc::CLOCK_REALTIME),
+        boottime: nanoseconds(libc::CLOCK_BOOTTIME),
+        monotonic: nanoseconds(libc::CLOCK_MONOTONIC),
+    }
+}
+
 /// How many clock ticks a second `/proc/PID/stat` counts in (sysconf(3)).
 pub(crate) fn ticks_per_second() -> u64 {
     // SAFETY: sysconf has no preconditions.

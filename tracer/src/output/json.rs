@@ -11,9 +11,11 @@ pub(super) mod snapshot;
 
 use super::{End, Totals};
 use crate::{
+    capture::Gap,
     model::{Failure, Process, Queue, Role, errno_name, protocol_name},
     probe::Served,
     reconcile::{Pair, Row},
+    snapshot::listeners::Listener,
     startup::Startup,
 };
 
@@ -40,6 +42,34 @@ pub(super) fn startup(startup: &Startup) -> Value {
         "host": startup.host,
         "hooks": startup.served.iter().map(served).collect::<Vec<_>>(),
         "degradations": startup.degradations,
+        "clock": {
+            "realtime": startup.clocks.realtime,
+            "boottime": startup.clocks.boottime,
+            "monotonic": startup.clocks.monotonic,
+        },
+        "netns": startup.netns,
+        "sysctls": findings::settings(&startup.settings),
+        "listeners": startup.listening.as_ref().map(|all| {
+            all.told.iter().map(listener).collect::<Vec<_>>()
+        }),
+        "more_listeners": startup.listening.as_ref().map(|all| all.more),
+    })
+}
+
+/// A listener has at most so many holders in a startup record, which readers
+/// take only up to a size.
+const HOLDERS: usize = 4;
+
+fn listener(listener: &Listener) -> Value {
+    let named = listener.holders.iter().take(HOLDERS);
+    let named = named.map(|holder| json!({ "pid": holder.pid, "comm": text(&holder.comm) }));
+    json!({
+        "netns": listener.place.netns,
+        "local": listener.local.to_string(),
+        "socket": { "inode": listener.inode },
+        "max": listener.max,
+        "holders": named.collect::<Vec<_>>(),
+        "holder_count": listener.holders.len(),
     })
 }
 
@@ -148,6 +178,18 @@ fn pair(pair: Pair) -> Value {
 
 pub(super) fn lost(at: Timestamp, count: u64) -> Value {
     json!({ "v": VERSION, "type": "lost", "time": time(at), "count": count })
+}
+
+/// Records that a capture lacks.
+pub(crate) fn gap(at: Timestamp, gap: &Gap) -> Value {
+    json!({
+        "v": VERSION,
+        "type": "gap",
+        "time": time(at),
+        "since": time(gap.since),
+        "records": gap.records,
+        "reason": gap.reason,
+    })
 }
 
 pub(super) fn end(end: &End) -> Value {

@@ -1,7 +1,7 @@
-//! The only place that prints. Data goes to standard output, everything else
-//! to standard error.
+//! The only place that prints. Data goes to standard output and into a capture,
+//! everything else to standard error.
 
-mod json;
+pub(crate) mod json;
 pub(crate) mod print;
 pub(crate) mod sanitize;
 mod text;
@@ -12,8 +12,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::{
+    capture::write::{Options, Writer},
     cli::Format,
     explain::{
         census::Scope,
@@ -50,8 +52,16 @@ pub(crate) struct End {
     pub(crate) exit_code: u8,
 }
 
-/// Writes records to standard output.
+/// Where records go: to who watches, into a capture, or both.
 pub(crate) struct Output {
+    /// Standard output; `None`: nobody watches.
+    screen: Option<Screen>,
+    /// Where the capture will be.
+    planned: Option<Options>,
+    capture: Option<Writer>,
+}
+
+struct Screen {
     out: io::BufWriter<io::Stdout>,
     style: Style,
 }
@@ -62,50 +72,96 @@ enum Style {
 }
 
 impl Output {
-    /// For this format, to wherever standard output goes.
-    pub(crate) fn new(format: Format) -> Self {
-        let style = match format {
+    /// For this format, to wherever standard output goes; without one, to the
+    /// capture alone.
+    pub(crate) fn new(format: Option<Format>, capture: Option<Options>) -> Self {
+        let style = |format| match format {
             Format::Json => Style::Json,
             Format::Text => Style::Text(text::Style::detect(io::stdout().is_terminal())),
         };
         Self {
-            out: io::BufWriter::new(io::stdout()),
-            style,
+            screen: format.map(|format| Screen {
+                out: io::BufWriter::new(io::stdout()),
+                style: style(format),
+            }),
+            planned: capture,
+            capture: None,
         }
     }
 
-    /// # Errors
-    /// Standard output cannot be written, as for every method here.
-    pub(crate) fn startup(&mut self, startup: &Startup, verbose: bool) -> io::Result<()> {
-        match &self.style {
-            Style::Json => writeln!(self.out, "{}", json::startup(startup))?,
-            Style::Text(style) => {
-                say(&text::startup(startup, verbose));
-                self.out.write_all(style.header().as_bytes())?;
-            }
+    /// Whether records are written as JSON anywhere.
+    pub(crate) fn has_json(&self) -> bool {
+        let is_json = |screen: &Screen| matches!(screen.style, Style::Json);
+        self.planned.is_some() || self.screen.as_ref().is_some_and(is_json)
+    }
+
+    /// Writes one record to all who want it, as JSON or as text; each is made only
+    /// if needed, and once.
+    fn record(
+        &mut self,
+        json: impl FnOnce() -> Value,
+        text: impl FnOnce(&text::Style) -> String,
+    ) -> io::Result<()> {
+        let line = if self.has_json() {
+            format!("{}\n", json())
+        } else {
+            String::new()
+        };
+        if let Some(capture) = &mut self.capture {
+            capture.write(line.as_bytes())?;
         }
-        self.flush()
+        match &mut self.screen {
+            None => Ok(()),
+            Some(Screen { out, style }) => match style {
+                Style::Json => out.write_all(line.as_bytes()),
+                Style::Text(style) => out.write_all(text(style).as_bytes()),
+            },
+        }
+    }
+
+    /// Begins the capture, too.
+    ///
+    /// # Errors
+    /// The capture cannot be begun, or standard output cannot be written, as for
+    /// every method here.
+    pub(crate) fn startup(&mut self, startup: &Startup, verbose: bool) -> anyhow::Result<()> {
+        // Before anything is said: if it cannot be begun, that is all there is to say.
+        if let Some(options) = &self.planned {
+            let line = format!("{}\n", json::startup(startup));
+            self.capture = Some(Writer::start(options, &line)?);
+        }
+        match &mut self.screen {
+            None => say(&text::startup(startup, verbose)),
+            Some(Screen { out, style }) => match style {
+                Style::Json => writeln!(out, "{}", json::startup(startup))?,
+                Style::Text(style) => {
+                    say(&text::startup(startup, verbose));
+                    out.write_all(style.header().as_bytes())?;
+                }
+            },
+        }
+        Ok(self.flush()?)
     }
 
     pub(crate) fn failure(&mut self, failure: &Failure) -> io::Result<()> {
-        match &self.style {
-            Style::Json => writeln!(self.out, "{}", json::failure(failure)),
-            Style::Text(style) => writeln!(self.out, "{}", style.failure(failure)),
-        }
+        self.record(
+            || json::failure(failure),
+            |style| style.failure(failure) + "\n",
+        )
     }
 
     pub(crate) fn census(&mut self, census: &Census) -> io::Result<()> {
-        match &self.style {
-            Style::Json => writeln!(self.out, "{}", json::findings::census(census)),
-            Style::Text(style) => self.out.write_all(style.census(census).as_bytes()),
-        }
+        self.record(
+            || json::findings::census(census),
+            |style| style.census(census),
+        )
     }
 
     pub(crate) fn queue(&mut self, finding: &QueueFinding) -> io::Result<()> {
-        match &self.style {
-            Style::Json => writeln!(self.out, "{}", json::findings::queue_finding(finding)),
-            Style::Text(style) => self.out.write_all(style.queue(finding).as_bytes()),
-        }
+        self.record(
+            || json::findings::queue_finding(finding),
+            |style| style.queue(finding),
+        )
     }
 
     /// A census that could not be taken.
@@ -116,42 +172,39 @@ impl Output {
         scope: &Scope,
         why: &str,
     ) -> io::Result<()> {
-        match &self.style {
-            Style::Json => {
-                let record = json::findings::no_census(time, id, scope, why);
-                writeln!(self.out, "{record}")
-            }
-            Style::Text(_) => writeln!(self.out, "   census {id} cannot be taken: {why}"),
-        }
+        self.record(
+            || json::findings::no_census(time, id, scope, why),
+            |_| format!("   census {id} cannot be taken: {why}\n"),
+        )
     }
 
     pub(crate) fn lost(&mut self, time: Timestamp, count: u64) -> io::Result<()> {
-        match &self.style {
-            Style::Json => writeln!(self.out, "{}", json::lost(time, count)),
-            Style::Text(_) => writeln!(
-                self.out,
-                "-- {count} failures were counted but not described: the ring buffer was full"
-            ),
-        }
+        self.record(
+            || json::lost(time, count),
+            |_| {
+                format!(
+                    "-- {count} failures were counted but not described: the ring buffer was full\n"
+                )
+            },
+        )
     }
 
     pub(crate) fn totals(&mut self, totals: &Totals) -> io::Result<()> {
-        match &self.style {
-            Style::Json => writeln!(self.out, "{}", json::totals(totals))?,
-            Style::Text(_) => self.out.write_all(text::totals(totals).as_bytes())?,
-        }
+        self.record(|| json::totals(totals), |_| text::totals(totals))?;
         self.flush()
     }
 
+    /// Ends the capture, too.
     pub(crate) fn end(&mut self, end: &End) -> io::Result<()> {
-        if matches!(self.style, Style::Json) {
-            writeln!(self.out, "{}", json::end(end))?;
-        }
-        self.flush()
+        self.record(|| json::end(end), |_| String::new())?;
+        self.flush()?;
+        self.capture.as_mut().map_or(Ok(()), Writer::finish)
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.screen
+            .as_mut()
+            .map_or(Ok(()), |screen| screen.out.flush())
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
     model::Process,
     output::{print, say},
 };
+use listeners::Listener;
 use places::Look;
 use ports::Sockets;
 
@@ -163,6 +164,45 @@ pub(crate) fn listeners(arguments: &cli::Listeners) -> Result<u8, Failed> {
     listeners::fullest_first(&mut all);
     tell(&degradations);
     written(print::listeners(arguments.format, taken, &all, &counters))
+}
+
+/// So many listeners are told.
+const TOLD: usize = 1024;
+
+/// Who listens, told in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listening {
+    pub(crate) told: Vec<Listener>,
+    /// How many there are beyond those.
+    pub(crate) more: usize,
+}
+
+/// Looks who listens, in every namespace.
+///
+/// # Errors
+/// As for [`listeners`].
+pub(crate) fn listening() -> Result<Listening, Failed> {
+    let look = places::look(|| snapshot::list(Protocol::Tcp, LISTENERS))?;
+    let holders = Holders::of(look.found.iter().flat_map(|(_, listening)| listening));
+    let mut people = People {
+        processes: Processes::new(),
+        by_pid: HashMap::new(),
+    };
+    let mut all: Vec<_> = look
+        .found
+        .iter()
+        .flat_map(|(place, listening)| listening.iter().map(move |row| (place, row)))
+        .collect();
+    let more = all.len().saturating_sub(TOLD);
+    all.truncate(TOLD);
+    let told = all.into_iter().flat_map(|(place, row)| {
+        let row = std::slice::from_ref(row);
+        listeners::table(place, row, &[], |inode| people.of(holders.pids(inode)))
+    });
+    Ok(Listening {
+        told: told.collect(),
+        more,
+    })
 }
 
 /// Processes that were looked up; each once.

@@ -1,4 +1,4 @@
-//! `tracer watch`: the loop from hook to output.
+//! `tracer watch` and `tracer record`: the loop from hook to output.
 
 mod child;
 mod explainer;
@@ -13,7 +13,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
-use crate::{cli::Watch, exit::Failed, output::Output, startup};
+use crate::{
+    cli::{self, Run},
+    exit::Failed,
+    output::Output,
+    startup,
+};
 use child::Child;
 use session::{Ready, Session};
 
@@ -50,16 +55,30 @@ impl Reason {
     }
 }
 
-/// Runs until told to stop; returns the exit code.
+/// `tracer watch`: shows records until told to stop; returns the exit code.
 ///
 /// # Errors
 /// See [`Failed`]. A closed standard output is no error: nobody reads on.
-pub(crate) fn run(arguments: &Watch) -> Result<u8, Failed> {
+pub(crate) fn watch(arguments: &cli::Watch) -> Result<u8, Failed> {
+    let output = Output::new(Some(arguments.format), arguments.capture());
+    run(&arguments.run, arguments.interval, output)
+}
+
+/// `tracer record`: the same for a capture that nobody watches.
+///
+/// # Errors
+/// As for [`watch`].
+pub(crate) fn record(arguments: &cli::Record) -> Result<u8, Failed> {
+    let output = Output::new(None, Some(arguments.capture()));
+    run(&arguments.run, Some(arguments.interval), output)
+}
+
+fn run(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    match runtime.block_on(watch(arguments)) {
+    match runtime.block_on(trace(arguments, interval, output)) {
         Err(Failed::Running(error)) if is_broken_pipe(&error) => Ok(0),
         result => result,
     }
@@ -71,14 +90,18 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-async fn watch(arguments: &Watch) -> Result<u8, Failed> {
+async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8, Failed> {
     // Before anything is attached, so that no signal finds the default action.
     let mut signals = Signals::new()?;
-    let (probe, startup) = startup::attach(arguments)?;
-    let mut session = Session::new(probe, arguments, Output::new(arguments.format))?;
+    let (probe, mut startup) = startup::attach(arguments)?;
+    if output.has_json() {
+        startup.look_around();
+    }
+    let mut session = Session::new(probe, arguments, output)?;
     session.start(&startup)?;
     let mut child = Child::spawn(&arguments.command)?;
-    let reason = watch_until(&mut session, &mut signals, &mut child, arguments).await?;
+    let period = interval.unwrap_or(NEVER);
+    let reason = watch_until(&mut session, &mut signals, &mut child, arguments, period).await?;
     session.finish(reason.name(), reason.exit_code()).await?;
     Ok(reason.exit_code())
 }
@@ -87,11 +110,11 @@ async fn watch_until(
     session: &mut Session,
     signals: &mut Signals,
     child: &mut Child,
-    arguments: &Watch,
+    arguments: &Run,
+    period: Duration,
 ) -> Result<Reason, anyhow::Error> {
     let start = Instant::now();
     let deadline = start + arguments.duration.unwrap_or(NEVER);
-    let period = arguments.interval.unwrap_or(NEVER);
     let mut interval = interval_at(start + period, period);
     let mut housekeeping = interval_at(start + HOUSEKEEPING, HOUSEKEEPING);
     for timer in [&mut interval, &mut housekeeping] {

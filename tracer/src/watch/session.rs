@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{explainer::Explainer, reading::Reading};
 use crate::{
     attribute::{Attributor, namespaces::Namespaces},
-    cli::Watch,
+    cli::Run,
     decode::decode,
     explain::{closers::Closers, worker::Answer},
     host::plan::Purpose,
@@ -52,7 +52,7 @@ pub(super) enum Ready {
 }
 
 impl Session {
-    pub(super) fn new(mut probe: Probe, arguments: &Watch, output: Output) -> Result<Self> {
+    pub(super) fn new(mut probe: Probe, arguments: &Run, output: Output) -> Result<Self> {
         let live = Live::new(probe.take_map::<aya::maps::RingBuf<_>>("EVENTS")?)?;
         let counters = Counters::new(&mut probe)?;
         let log = if arguments.verbose {
@@ -89,7 +89,7 @@ impl Session {
     /// Says that everything is in place.
     pub(super) fn start(&mut self, startup: &Startup) -> Result<()> {
         self.since = startup.time;
-        Ok(self.output.startup(startup, self.verbose)?)
+        self.output.startup(startup, self.verbose)
     }
 
     /// Waits for something to do. Safe to cancel.
