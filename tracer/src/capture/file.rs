@@ -170,9 +170,10 @@ impl Files {
     /// Begins anew what somebody removed, and the next file when it is time.
     fn ready(&mut self, frame: u64) -> io::Result<&mut Current> {
         if let Some(current) = self.current.take_if(|current| current.is_removed()) {
+            let before = self.lost.take();
             self.lost = Some(Gap {
-                since: current.since,
-                records: current.records,
+                since: before.as_ref().map_or(current.since, |gap| gap.since),
+                records: current.records + before.map_or(0, |gap| gap.records),
                 reason: "the file was removed while it was written".into(),
             });
         }

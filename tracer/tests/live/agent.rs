@@ -98,6 +98,7 @@ fn order(words: &[&str]) -> Result<String> {
         ["take", pid, fd] => sys::take_descriptor(pid.parse()?, fd.parse()?),
         ["name", fd] => return Ok(sys::name(fd.parse()?)?.to_string()),
         ["many", kind, count, addr] => return many(kind, count.parse()?, &addr.parse()?),
+        ["repeat", kind, count, addr] => return repeat(kind, count.parse()?, &addr.parse()?),
         ["vanish", comm, kind, addr] => return vanish(comm, kind, &addr.parse()?),
         ["thread", comm, kind, addr] => return thread(comm, kind, addr.parse()?),
         ["join", file] => {
@@ -161,6 +162,19 @@ fn many(kind: &str, count: usize, addr: &SocketAddr) -> Result<String> {
         results.push(format!("{}={}", sys::name(fd)?, -result));
     }
     Ok(results.join(" "))
+}
+
+/// `count` connects, one after another: how many of them failed for want of a port.
+fn repeat(kind: &str, count: usize, addr: &SocketAddr) -> Result<String> {
+    let mut failed = 0;
+    for _ in 0..count {
+        let fd = socket(kind)?;
+        if as_number(sys::connect(fd, addr)) == -libc::EADDRNOTAVAIL {
+            failed += 1;
+        }
+        sys::close(fd)?;
+    }
+    Ok(failed.to_string())
 }
 
 fn connect_once(kind: &str, addr: &SocketAddr) -> i32 {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
-use crate::{bpf, census, guest, limits, readme, say, snapshot};
+use crate::{bpf, census, guest, limits, readme, record, say, snapshot};
 
 /// A test of the command line.
 pub(crate) struct CliTest {
@@ -114,6 +114,38 @@ pub(crate) const ALL: &[CliTest] = &[
         run: snapshot::stdout_closed,
     },
     CliTest {
+        name: "cli/record",
+        run: record::record,
+    },
+    CliTest {
+        name: "cli/record-watch",
+        run: record::watch,
+    },
+    CliTest {
+        name: "cli/record-stdout",
+        run: record::stdout,
+    },
+    CliTest {
+        name: "cli/record-refuses",
+        run: record::refuses,
+    },
+    CliTest {
+        name: "cli/record-rotates",
+        run: record::rotates,
+    },
+    CliTest {
+        name: "cli/record-full-disk",
+        run: record::full_disk,
+    },
+    CliTest {
+        name: "cli/record-vanished",
+        run: record::vanished,
+    },
+    CliTest {
+        name: "cli/record-killed",
+        run: record::killed,
+    },
+    CliTest {
         name: "cli/readme",
         run: readme::every_command,
     },
@@ -141,8 +173,8 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
     Ok(child.wait_with_output()?)
 }
 
-/// It must end with `code` and say why on stderr, in one line when `one_line`.
-fn refuses(command: &mut Command, code: i32, one_line: bool) -> Result<()> {
+/// It must end with `code` and say why on stderr, in one line when `one_line`; what it said.
+pub(crate) fn refuses(command: &mut Command, code: i32, one_line: bool) -> Result<String> {
     let output = output(command)?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
@@ -160,11 +192,11 @@ fn refuses(command: &mut Command, code: i32, one_line: bool) -> Result<()> {
         lines >= 1 && (!one_line || lines == 1),
         "expected one line on stderr, got {lines}: {stderr}"
     );
-    Ok(())
+    Ok(stderr.into_owned())
 }
 
 fn bad_flag(path: &Path) -> Result<()> {
-    refuses(tracer::command(path).arg("--no-such-flag"), 2, true)
+    refuses(tracer::command(path).arg("--no-such-flag"), 2, true).map(|_| ())
 }
 
 fn bad_number(path: &Path) -> Result<()> {
@@ -201,7 +233,7 @@ impl Drop for PublicCopy {
 
 fn not_root(path: &Path) -> Result<()> {
     let copy = PublicCopy::of(path)?;
-    refuses(tracer::command(&copy.0).uid(65534).gid(65534), 3, true)
+    refuses(tracer::command(&copy.0).uid(65534).gid(65534), 3, true).map(|_| ())
 }
 
 /// An empty /sys/kernel/btf, in a mount namespace of its own.
@@ -216,7 +248,7 @@ fn no_btf(path: &Path) -> Result<()> {
     // SAFETY: the harness holds no lock that the few allocations in the closure need:
     // it forks from its main thread, and its other threads only wait.
     unsafe { command.pre_exec(hide) };
-    refuses(&mut command, 4, true)
+    refuses(&mut command, 4, true).map(|_| ())
 }
 
 fn ended_with(records: &[Value], reason: &str) -> Result<()> {
@@ -253,15 +285,15 @@ fn interval(path: &Path) -> Result<()> {
 
 /// A namespace without a single free port, for failures on demand. (connect(), because
 /// every tier of every kernel sees that.)
-struct Desert {
-    space: Namespace,
+pub(crate) struct Desert {
+    pub(crate) space: Namespace,
     _hoarder: Role,
 }
 
-const NOWHERE: &str = "127.0.0.1:9";
+pub(crate) const NOWHERE: &str = "127.0.0.1:9";
 
 impl Desert {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let space = Namespace::new()?;
         space.four_ports()?;
         let hoarder = Role::start(&space, "port-hoarder")?;
@@ -275,12 +307,12 @@ impl Desert {
         })
     }
 
-    fn role(&self, comm: &str) -> Result<Role> {
+    pub(crate) fn role(&self, comm: &str) -> Result<Role> {
         Role::start(&self.space, comm)
     }
 }
 
-fn fail_once(role: &Role) -> Result<()> {
+pub(crate) fn fail_once(role: &Role) -> Result<()> {
     let fd = role.ok("socket tcp4")?;
     role.fails(&format!("connect {fd} {NOWHERE}"), libc::EADDRNOTAVAIL)?;
     role.ok(&format!("close {fd}"))?;

@@ -3,6 +3,8 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -84,20 +86,39 @@ pub(crate) fn mount(
     kind: &str,
     flags: libc::c_ulong,
 ) -> io::Result<()> {
+    mount_with(source, target, kind, flags, "")
+}
+
+/// mount(2) with options of the file system.
+pub(crate) fn mount_with(
+    source: &str,
+    target: &str,
+    kind: &str,
+    flags: libc::c_ulong,
+    options: &str,
+) -> io::Result<()> {
+    let options = CString::new(options)?;
     let source = CString::new(source)?;
     let target = CString::new(target)?;
     let kind = CString::new(kind)?;
-    // SAFETY: three live C strings and no data.
+    // SAFETY: four live C strings.
     let ret = unsafe {
         libc::mount(
             source.as_ptr(),
             target.as_ptr(),
             kind.as_ptr(),
             flags,
-            std::ptr::null(),
+            options.as_ptr().cast(),
         )
     };
     sys::check(ret).map(|_| ())
+}
+
+/// umount(2)
+pub(crate) fn unmount(target: &Path) -> io::Result<()> {
+    let target = CString::new(target.as_os_str().as_bytes())?;
+    // SAFETY: a live C string.
+    sys::check(unsafe { libc::umount(target.as_ptr()) }).map(|_| ())
 }
 
 /// Ends the run: as pid 1 by switching the machine off.

@@ -5,6 +5,7 @@ use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::record::Directory;
 use crate::{cli, tracer};
 
 const README: &str = include_str!("../../../README.md");
@@ -35,9 +36,13 @@ pub(crate) fn every_command(path: &Path) -> Result<()> {
 fn run(path: &Path, line: &str) -> Result<()> {
     let mut words: Vec<&str> = line.split(' ').skip(2).collect();
     let verb = words.remove(0);
-    if verb != "watch" {
+    // Files that it writes must not stay.
+    let directory = Directory::new()?;
+    let mut command = tracer::verb(&path.canonicalize()?, verb);
+    command.current_dir(&directory.path);
+    if !["watch", "record"].contains(&verb) {
         // The others end by themselves.
-        return ended_well(tracer::verb(path, verb).args(&words).output()?);
+        return ended_well(command.args(&words).output()?);
     }
     let own = words.iter().position(|word| *word == "--");
     match words.iter().position(|word| *word == "--duration") {
@@ -45,7 +50,7 @@ fn run(path: &Path, line: &str) -> Result<()> {
         None if own.is_none() => words.extend(["--duration", "300ms"]),
         None => {}
     }
-    let output = cli::output(tracer::command(path).args(&words))?;
+    let output = cli::output(command.args(&words))?;
     // A traced command ends as it likes: it may be missing, nobody may answer.
     if own.is_some() && !matches!(output.status.code(), None | Some(2)) {
         return Ok(());
