@@ -110,6 +110,15 @@ impl Queue {
         Ok(state.refuse())
     }
 
+    /// # Errors
+    /// As for [`Queue::push`].
+    pub(super) fn check(&self) -> io::Result<()> {
+        if self.lock().is_closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
+    }
+
     /// Notes a gap that is known from elsewhere.
     pub(super) fn push_gap(&self, gap: &Gap) {
         self.record(&mut self.lock(), gap);
@@ -339,6 +348,7 @@ mod tests {
     fn who_pushes_learns_that_nobody_reads() {
         let queue = Queue::new();
         queue.close();
+        assert!(queue.check().is_err());
         let refused = queue.push(b"{}\n").map_err(|error| error.kind());
         assert_eq!(refused, Err(io::ErrorKind::BrokenPipe));
     }

@@ -110,6 +110,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether anybody still reads.
+    ///
+    /// # Errors
+    /// A broken pipe: nobody does.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        self.queue.check()
+    }
+
     /// Writes what is left.
     ///
     /// # Errors

@@ -223,6 +223,9 @@ impl Output {
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if let Some(capture) = &self.capture {
+            capture.check()?;
+        }
         self.screen
             .as_mut()
             .map_or(Ok(()), |screen| screen.out.flush())
