@@ -8,6 +8,7 @@
 //! any hook.
 
 mod attribute;
+mod capture;
 mod cli;
 mod decode;
 mod exit;
