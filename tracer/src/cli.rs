@@ -8,7 +8,10 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use crate::host::plan::Choice;
+use crate::{
+    host::plan::Choice,
+    replay::{From, Speed},
+};
 
 /// Names the process and the cause behind `Cannot assign requested address`
 /// and behind dropped SYNs.
@@ -24,6 +27,9 @@ pub(crate) enum Verb {
     /// Report failures the moment they happen
     #[command(after_help = crate::exit::HELP)]
     Watch(Watch),
+    /// Show what was recorded, as watch showed it
+    #[command(after_help = crate::exit::FILES_HELP)]
+    Replay(Replay),
     /// Show who has the ports for outgoing connections, and how many are left
     #[command(after_help = crate::exit::SNAPSHOT_HELP)]
     Ports(Ports),
@@ -81,6 +87,27 @@ pub(crate) struct Watch {
     /// Run this command, trace while it runs, and leave with its exit code
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Replay {
+    /// Captures, or patterns such as 'trace.*'; of a rotated set the oldest
+    /// comes first. -: standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<OsString>,
+
+    /// How to write records; json: exactly as they were recorded
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+
+    /// Pause between records as it was, divided by N [default: no pauses]
+    #[arg(long, value_parser = speed, value_name = "N")]
+    pub(crate) speed: Option<Speed>,
+
+    /// Begin at 2026-01-31T03:00:00Z, or at HH:MM or HH:MM:SS (local time) of
+    /// the day on which the records begin
+    #[arg(long, value_parser = From::parse, value_name = "TIME")]
+    pub(crate) from: Option<From>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -166,6 +193,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a positive number, at most a million.
+fn speed(text: &str) -> Result<Speed, String> {
+    match text.parse() {
+        Ok(speed) if speed > 0.0 && speed <= 1e6 => Ok(Speed(speed)),
+        _ => Err("expected a number above 0, at most 1000000".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +237,11 @@ mod tests {
             "tracer ports --duration 1s",
             "tracer listeners --format xml",
             "tracer listeners stray",
+            "tracer replay",
+            "tracer replay x --speed 0",
+            "tracer replay x --speed nan",
+            "tracer replay x --speed -1",
+            "tracer replay x --from noon",
         ] {
             let why = wrong(line);
             assert!(
@@ -219,6 +259,7 @@ mod tests {
             "tracer watch --help",
             "tracer ports --help",
             "tracer listeners --help",
+            "tracer replay --help",
             "tracer --version",
         ] {
             let ended = parse(line.split(' ').map(OsString::from));

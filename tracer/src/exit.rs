@@ -22,6 +22,13 @@ Exit codes:
   3  not permitted: no network namespace can be entered
   4  this kernel lists no sockets";
 
+/// The same for verbs that read files.
+pub(crate) const FILES_HELP: &str = "\
+Exit codes:
+  0  read; what is damaged is skipped and told on standard error
+  1  a file cannot be read, or is no capture
+  2  the command line is wrong";
+
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
 
@@ -42,6 +49,13 @@ impl From<anyhow::Error> for Failed {
     fn from(error: anyhow::Error) -> Self {
         Self::Running(error)
     }
+}
+
+/// Whether nobody reads what is written.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 impl Failed {

@@ -4,8 +4,8 @@
 //! The data's way: `host` learns what the kernel offers and plans, `probe`
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
-//! `output` writes. `watch` is the loop around it. `snapshot` looks once, without
-//! any hook.
+//! `output` writes. `watch` is the loop around it; `replay` shows again what
+//! `capture` kept. `snapshot` looks once, without any hook.
 
 mod attribute;
 mod capture;
@@ -18,6 +18,7 @@ mod model;
 mod output;
 mod probe;
 mod reconcile;
+mod replay;
 mod snapshot;
 mod source;
 mod startup;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     };
     let ended = match &cli.verb {
         cli::Verb::Watch(arguments) => watch::run(arguments),
+        cli::Verb::Replay(arguments) => replay::run(arguments),
         cli::Verb::Ports(arguments) => snapshot::ports(arguments),
         cli::Verb::Listeners(arguments) => snapshot::listeners(arguments),
     };

@@ -1,6 +1,6 @@
 //! tracer's counts beside the kernel's own, per network namespace. Pure.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use tracer_common::{Cause, Kind};
 
@@ -32,7 +32,7 @@ pub(crate) struct Row {
     pub(crate) listen_drops: Pair,
     pub(crate) req_qfull_drop: Pair,
     /// Why the kernel's numbers are missing or may be old.
-    pub(crate) unavailable: Option<&'static str>,
+    pub(crate) unavailable: Option<Cow<'static, str>>,
 }
 
 impl Row {
@@ -90,7 +90,7 @@ fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, Standing)>) -> Row {
         req_qfull_drop: pair(|n| n.req_qfull_drop),
         unavailable: None,
     };
-    row.unavailable = match kernel {
+    let unavailable = match kernel {
         None => {
             Some("no process was ever seen in this namespace, so its counters could not be read")
         }
@@ -102,6 +102,7 @@ fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, Standing)>) -> Row {
         ),
         Some((_, Standing::Late | Standing::Current)) => None,
     };
+    row.unavailable = unavailable.map(Cow::Borrowed);
     row
 }
 

@@ -1,7 +1,5 @@
 //! Capture files: records in zstd frames, see docs/capture.md.
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the verbs that read come with the next commits")
-)]
+mod damage;
+pub(crate) mod files;
 pub(crate) mod read;

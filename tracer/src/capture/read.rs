@@ -16,43 +16,17 @@ use std::{
     ops::Range,
 };
 
-use serde_json::Value;
-
+use boundary::MAGIC;
 use frames::Frames;
 use input::Input;
+
+pub(crate) use super::damage::Damage;
 
 /// What a frame may decompress to. tracer's own hold 256 KiB and a line.
 pub(crate) const MAX_FRAME: usize = 4 << 20;
 
 /// The longest line that is read.
 pub(crate) const MAX_LINE: usize = 1 << 20;
-
-/// What could not be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Damage {
-    /// Bytes at the end that make no whole frame, or no whole line.
-    pub(crate) torn_bytes: u64,
-    /// Places where frames are damaged.
-    pub(crate) corrupt_frames: u64,
-    /// Bytes of the file that were skipped there, and for refused frames.
-    pub(crate) skipped_bytes: u64,
-    /// Frames that are too large, hold a line that is too long, or have no
-    /// checksum.
-    pub(crate) refused_frames: u64,
-    /// Lines that are no JSON object, or too long.
-    pub(crate) bad_lines: u64,
-}
-
-impl Damage {
-    /// Parses a line, or counts it.
-    pub(crate) fn parse(&mut self, line: &[u8]) -> Option<Value> {
-        let value = serde_json::from_slice(line).ok().filter(Value::is_object);
-        if value.is_none() {
-            self.bad_lines += 1;
-        }
-        value
-    }
-}
 
 /// Reads the lines of a capture, or of JSON Lines as they are.
 pub(crate) struct Reader<R> {
@@ -63,8 +37,7 @@ pub(crate) struct Reader<R> {
     line: Range<usize>,
     /// Where the next one begins.
     next: usize,
-    /// Lines and whole frames so far.
-    understood: u64,
+    begins_with_frame: bool,
     damage: Damage,
 }
 
@@ -83,12 +56,13 @@ impl<R: Read> Reader<R> {
             frames: Frames::default(),
             line: 0..0,
             next: 0,
-            understood: 0,
+            begins_with_frame: false,
             damage: Damage::default(),
         }
     }
 
-    /// The next line without its `\n`, exactly as it was written.
+    /// The next line without its `\n`, exactly as it was written; nobody has
+    /// looked yet whether it is a record.
     ///
     /// # Errors
     /// The input cannot be read. Damage is no error.
@@ -97,13 +71,14 @@ impl<R: Read> Reader<R> {
     }
 
     /// Goes to the next line; false: there is none.
-    ///
-    /// # Errors
-    /// As for [`Self::next_line`].
-    pub(crate) fn advance(&mut self) -> io::Result<bool> {
+    fn advance(&mut self) -> io::Result<bool> {
         let format = match self.format {
             Some(format) => format,
-            None => *self.format.insert(detect(&mut self.input)?),
+            None => {
+                self.input.fill(64)?;
+                self.begins_with_frame = is_magic(self.input.bytes());
+                *self.format.insert(detect(self.input.bytes()))
+            }
         };
         match format {
             Format::Frames => self.advance_in_frames(),
@@ -111,7 +86,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The line that [`Self::advance`] went to.
+    /// The same line again.
     pub(crate) fn line(&self) -> &[u8] {
         let bytes = match self.format {
             Some(Format::Plain) => self.input.bytes(),
@@ -125,9 +100,9 @@ impl<R: Read> Reader<R> {
         &self.damage
     }
 
-    /// Whether anything so far was what a capture holds.
-    pub(crate) fn is_capture(&self) -> bool {
-        self.understood > 0
+    /// Whether the first bytes are those of a frame.
+    pub(crate) fn begins_with_frame(&self) -> bool {
+        self.begins_with_frame
     }
 
     fn advance_in_frames(&mut self) -> io::Result<bool> {
@@ -144,7 +119,6 @@ impl<R: Read> Reader<R> {
                 return Ok(false);
             }
             self.next = 0;
-            self.understood += 1;
         }
     }
 
@@ -156,23 +130,23 @@ impl<R: Read> Reader<R> {
         };
         self.line = 0..line.length;
         self.next = line.with_end;
-        self.understood += 1;
         Ok(true)
     }
 }
 
 /// JSON Lines begin with an object; all else is searched for frames, so that a
 /// file whose first bytes are damaged is read as well.
-fn detect(input: &mut Input<impl Read>) -> io::Result<Format> {
-    input.fill(64)?;
-    let mut visible = input
-        .bytes()
-        .iter()
-        .filter(|byte| !byte.is_ascii_whitespace());
-    let is_object = visible.next() == Some(&b'{') && matches!(visible.next(), Some(b'"' | b'}'));
-    Ok(if is_object {
+fn detect(first: &[u8]) -> Format {
+    let mut visible = first.iter().filter(|byte| !byte.is_ascii_whitespace());
+    if visible.next() == Some(&b'{') && matches!(visible.next(), Some(b'"' | b'}')) {
         Format::Plain
     } else {
         Format::Frames
-    })
+    }
+}
+
+/// Whether a frame begins here, even if it was cut at once.
+fn is_magic(first: &[u8]) -> bool {
+    let length = first.len().min(MAGIC.len());
+    length > 0 && first.get(..length) == MAGIC.get(..length)
 }

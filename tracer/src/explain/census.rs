@@ -394,7 +394,7 @@ fn holder((key, group): (Key, Group)) -> Holder {
         Key::Program { comm, .. } => Owner::Processes(program(comm, group.processes)),
         Key::NotAccepted => Owner::NotAccepted,
         Key::BeforeTracer => Owner::BeforeTracer,
-        Key::Unknown(why) => Owner::Unknown(why),
+        Key::Unknown(why) => Owner::Unknown(why.into()),
     };
     Holder {
         owner,

@@ -1,6 +1,9 @@
 //! What tracer found out about a failure, as everything downstream sees it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use jiff::Timestamp;
 use tracer_common::{Cause, Kind};
@@ -12,7 +15,7 @@ use crate::model::{Process, Queue};
 /// What a piece of advice says. `id` is stable and explained in docs/advice.md.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Advice {
-    pub(crate) id: &'static str,
+    pub(crate) id: Cow<'static, str>,
     /// One sentence or two, with the values in force on this host.
     pub(crate) text: String,
 }
@@ -141,7 +144,7 @@ pub(crate) enum Owner {
     /// Closed before tracer started, so nobody saw by whom.
     BeforeTracer,
     /// Not known, and why.
-    Unknown(&'static str),
+    Unknown(Cow<'static, str>),
 }
 
 impl Owner {

@@ -87,6 +87,12 @@ impl Output {
         self.flush()
     }
 
+    /// A record as it was written once.
+    pub(crate) fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        self.out.write_all(line)?;
+        self.out.write_all(b"\n")
+    }
+
     pub(crate) fn failure(&mut self, failure: &Failure) -> io::Result<()> {
         match &self.style {
             Style::Json => writeln!(self.out, "{}", json::failure(failure)),

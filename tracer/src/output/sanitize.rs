@@ -6,6 +6,19 @@
 
 use std::fmt::Write;
 
+/// A sentence of tracer's own that came through a file: as it was, unless
+/// somebody put something dangerous into it.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\\' => shown.push(character),
+            _ => push(&mut shown, character),
+        }
+    }
+    shown
+}
+
 /// Shows `bytes` with everything dangerous escaped as `\xNN` or `\u{N}`.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
@@ -67,6 +80,13 @@ mod tests {
         for (bytes, expected) in table {
             assert_eq!(printable(bytes), *expected);
         }
+    }
+
+    #[test]
+    fn sentences_stay_as_they_are() {
+        let ours = r"a name: x\x1b → größe";
+        assert_eq!(harmless(ours), ours);
+        assert_eq!(harmless("\x1b[2J\n\u{202e}"), r"\x1b[2J\x0a\u{202e}");
     }
 
     #[test]

@@ -277,6 +277,7 @@ fn reconciled(row: &Row) -> String {
         .collect();
     let why = row
         .unavailable
+        .as_ref()
         .map(|why| format!(" ({why})"))
         .unwrap_or_default();
     format!(

@@ -5,7 +5,7 @@ mod explainer;
 mod reading;
 mod session;
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::{
@@ -13,7 +13,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
-use crate::{cli::Watch, exit::Failed, output::Output, startup};
+use crate::{
+    cli::Watch,
+    exit::{Failed, is_broken_pipe},
+    output::Output,
+    startup,
+};
 use child::Child;
 use session::{Ready, Session};
 
@@ -63,12 +68,6 @@ pub(crate) fn run(arguments: &Watch) -> Result<u8, Failed> {
         Err(Failed::Running(error)) if is_broken_pipe(&error) => Ok(0),
         result => result,
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 async fn watch(arguments: &Watch) -> Result<u8, Failed> {

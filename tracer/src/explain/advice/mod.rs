@@ -63,6 +63,9 @@ fn pick<T>(rules: &[Rule<T>], finding: &T) -> Vec<Advice> {
     pieces.sort_by_key(|(_, piece)| Reverse(piece.frees));
     let pieces = pieces.into_iter().take(MOST);
     pieces
-        .map(|(id, Piece { text, .. })| Advice { id, text })
+        .map(|(id, Piece { text, .. })| {
+            let id = id.into();
+            Advice { id, text }
+        })
         .collect()
 }

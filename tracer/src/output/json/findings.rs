@@ -119,7 +119,7 @@ pub(super) fn holder(holder: &Holder) -> Value {
         Owner::Processes(program) => Some(program),
         _ => None,
     };
-    let reason = match holder.owner {
+    let reason = match &holder.owner {
         Owner::Unknown(why) => Some(why),
         _ => None,
     };

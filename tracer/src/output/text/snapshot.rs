@@ -195,8 +195,8 @@ fn footnotes(tables: &[&Table], bound_unused: &BoundUnused) -> String {
     };
     let holders = accounts().flat_map(|account| &account.holders);
     let reasons: BTreeSet<_> = holders
-        .filter_map(|holder| match holder.owner {
-            Owner::Unknown(why) => Some(why),
+        .filter_map(|holder| match &holder.owner {
+            Owner::Unknown(why) => Some(why.as_ref()),
             _ => None,
         })
         .collect();
@@ -365,7 +365,7 @@ mod tests {
 
     fn exhausted() -> Option<Table> {
         let holders = vec![
-            holder(Owner::Unknown(UNWATCHED), 2),
+            holder(Owner::Unknown(UNWATCHED.into()), 2),
             holder(program(b"\x1b[31mcurl", 20), 1),
             holder(program(b"api", 1), 1),
         ];

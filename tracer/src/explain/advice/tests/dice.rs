@@ -62,7 +62,7 @@ impl Dice {
             0 => Owner::Kernel,
             1 => Owner::NotAccepted,
             2 => Owner::BeforeTracer,
-            3 => Owner::Unknown("gone"),
+            3 => Owner::Unknown("gone".into()),
             _ => match holder(self.of(&names).unwrap_or_default(), ports).owner {
                 Owner::Processes(program) => Owner::Processes(Program {
                     count: self.roll(3),

@@ -1,0 +1,70 @@
+//! What of a capture could not be read?
+
+/// What could not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// Bytes at the end that make no whole frame, or no whole line.
+    pub(crate) torn_bytes: u64,
+    /// Places where frames are damaged.
+    pub(crate) corrupt_frames: u64,
+    /// Bytes of the file that were skipped there, and for refused frames.
+    pub(crate) skipped_bytes: u64,
+    /// Frames that are too large, hold a line that is too long, or have no
+    /// checksum.
+    pub(crate) refused_frames: u64,
+    /// Lines that are no JSON object, or too long.
+    pub(crate) bad_lines: u64,
+}
+
+impl Damage {
+    /// Adds what another file lacks.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.torn_bytes += other.torn_bytes;
+        self.corrupt_frames += other.corrupt_frames;
+        self.skipped_bytes += other.skipped_bytes;
+        self.refused_frames += other.refused_frames;
+        self.bad_lines += other.bad_lines;
+    }
+
+    /// What is missing, for people.
+    pub(crate) fn sentence(&self) -> String {
+        let kinds = [
+            (self.torn_bytes, "bytes at the end are torn"),
+            (self.corrupt_frames, "frames damaged"),
+            (
+                self.refused_frames,
+                "frames refused (too large, or without a checksum)",
+            ),
+            (self.skipped_bytes, "bytes skipped"),
+            (self.bad_lines, "lines are no records"),
+        ];
+        let told: Vec<_> = kinds
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        format!("not everything could be read: {}", told.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told() {
+        let mut damage = Damage {
+            torn_bytes: 17,
+            ..Damage::default()
+        };
+        damage.add(&Damage {
+            corrupt_frames: 1,
+            skipped_bytes: 300,
+            ..Damage::default()
+        });
+        assert_eq!(
+            damage.sentence(),
+            "not everything could be read: 17 bytes at the end are torn, 1 frames damaged, 300 bytes skipped"
+        );
+    }
+}

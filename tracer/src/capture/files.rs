@@ -1,0 +1,246 @@
+//! Which files are read, and in which order?
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{damage::Damage, read::Reader};
+use crate::output::sanitize::printable;
+
+/// What means standard input.
+const STDIN: &str = "-";
+
+/// The records of some files, one after the other.
+pub(crate) struct Captures {
+    waiting: VecDeque<PathBuf>,
+    current: Option<Current>,
+    damage: Damage,
+    notes: Vec<String>,
+}
+
+struct Current {
+    path: PathBuf,
+    reader: Reader<Box<dyn Read>>,
+    records: u64,
+    bad_lines: u64,
+}
+
+impl Captures {
+    /// Finds the files that are meant: paths, patterns that no shell expanded,
+    /// or `-`. Those of a rotated set are read in the order of their records.
+    ///
+    /// # Errors
+    /// One of them does not exist or cannot be read.
+    pub(crate) fn open(arguments: &[OsString]) -> Result<Self> {
+        let mut paths = Vec::new();
+        for argument in arguments {
+            paths.extend(expand(argument)?);
+        }
+        let waiting = match paths.len() {
+            0 | 1 => paths,
+            _ => in_order(paths)?,
+        };
+        Ok(Self {
+            waiting: waiting.into(),
+            current: None,
+            damage: Damage::default(),
+            notes: Vec::new(),
+        })
+    }
+
+    /// The next record; lines that are none are counted. Its line is
+    /// [`Self::line`].
+    ///
+    /// # Errors
+    /// A file cannot be read, or is no capture at all.
+    pub(crate) fn next_record(&mut self) -> Result<Option<Value>> {
+        loop {
+            let Some(current) = &mut self.current else {
+                let Some(path) = self.waiting.pop_front() else {
+                    return Ok(None);
+                };
+                self.current = Some(Current::open(path)?);
+                continue;
+            };
+            match current.next_record()? {
+                Some(record) => return Ok(Some(record)),
+                None => self.close()?,
+            }
+        }
+    }
+
+    /// The line of the record, exactly as it was written, without its `\n`.
+    pub(crate) fn line(&self) -> &[u8] {
+        let current = self.current.as_ref();
+        current
+            .map(|current| current.reader.line())
+            .unwrap_or_default()
+    }
+
+    /// What could not be read of the files that are done.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "`tracer report` shows the numbers")
+    )]
+    pub(crate) fn damage(&self) -> &Damage {
+        &self.damage
+    }
+
+    /// The same as sentences, one for each file.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Takes stock of a file that was read to its end.
+    fn close(&mut self) -> Result<()> {
+        let Some(current) = self.current.take() else {
+            return Ok(());
+        };
+        let name = name(&current.path);
+        let damage = current.damage();
+        let only_torn = Damage {
+            torn_bytes: damage.torn_bytes,
+            ..Damage::default()
+        };
+        // A capture may have been cut in its first frame.
+        let is_begun = current.reader.begins_with_frame() && damage == only_torn;
+        if current.records == 0 && damage != Damage::default() && !is_begun {
+            bail!("{name} is no capture: neither zstd frames with checksums nor JSON Lines");
+        }
+        if current.records == 0 && damage == Damage::default() {
+            self.notes.push(format!("{name}: no records"));
+        }
+        if damage != Damage::default() {
+            self.notes.push(format!("{name}: {}", damage.sentence()));
+        }
+        self.damage.add(&damage);
+        Ok(())
+    }
+}
+
+impl Current {
+    fn open(path: PathBuf) -> Result<Self> {
+        let input: Box<dyn Read> = if path.as_os_str() == STDIN {
+            Box::new(io::stdin())
+        } else {
+            Box::new(open(&path)?)
+        };
+        Ok(Self {
+            path,
+            reader: Reader::new(input),
+            records: 0,
+            bad_lines: 0,
+        })
+    }
+
+    fn next_record(&mut self) -> Result<Option<Value>> {
+        let unreadable = || format!("{} cannot be read", name(&self.path));
+        while let Some(line) = self.reader.next_line().with_context(unreadable)? {
+            let value = serde_json::from_slice(line).ok();
+            if let Some(record) = value.filter(Value::is_object) {
+                self.records += 1;
+                return Ok(Some(record));
+            }
+            self.bad_lines += 1;
+        }
+        Ok(None)
+    }
+
+    fn damage(&self) -> Damage {
+        let mut damage = *self.reader.damage();
+        damage.bad_lines += self.bad_lines;
+        damage
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let cannot = || format!("{} cannot be opened", name(path));
+    let file = File::open(path).with_context(cannot)?;
+    if file.metadata().with_context(cannot)?.is_dir() {
+        bail!("{} is a directory", name(path));
+    }
+    Ok(file)
+}
+
+/// The files that an argument means.
+fn expand(argument: &OsStr) -> Result<Vec<PathBuf>> {
+    let path = PathBuf::from(argument);
+    let is_pattern = |text: &str| text.contains(['*', '?', '[']);
+    let pattern = argument.to_str().filter(|text| is_pattern(text));
+    let Some(pattern) = pattern.filter(|_| fs::symlink_metadata(&path).is_err()) else {
+        return Ok(vec![path]);
+    };
+    let name = name(&path);
+    let found = glob::glob(pattern).with_context(|| format!("{name} is no pattern"))?;
+    let found = found.filter_map(Result::ok).collect::<Vec<_>>();
+    if found.is_empty() {
+        bail!("no file matches {name}");
+    }
+    Ok(found)
+}
+
+/// Sorts files by the time of their first records; each counts once.
+fn in_order(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let mut seen = HashSet::new();
+    let mut dated = Vec::new();
+    for path in paths {
+        if path.as_os_str() == STDIN {
+            bail!("standard input can only be read alone");
+        }
+        let file = open(&path)?;
+        let metadata = file
+            .metadata()
+            .with_context(|| format!("{} cannot be read", name(&path)))?;
+        if !metadata.is_file() {
+            bail!(
+                "{} is no regular file and can only be read alone",
+                name(&path)
+            );
+        }
+        if seen.insert((metadata.dev(), metadata.ino())) {
+            dated.push((begin(&path)?, path));
+        }
+    }
+    // Stable: what has the same time, or none, stays as it was given.
+    dated.sort_by_key(|(begin, _)| *begin);
+    Ok(dated.into_iter().map(|(_, path)| path).collect())
+}
+
+/// When a file's records begin. All files of a rotated set may have the same
+/// `startup`, so what follows it counts.
+fn begin(path: &Path) -> Result<Option<Timestamp>> {
+    let mut current = Current::open(path.to_owned())?;
+    let mut begin = None;
+    while let Some(record) = current.next_record()? {
+        begin = time(&record).or(begin);
+        if begin.is_some() && record["type"] != "startup" {
+            break;
+        }
+    }
+    Ok(begin)
+}
+
+/// When a record was made.
+pub(crate) fn time(record: &Value) -> Option<Timestamp> {
+    record["time"].as_str()?.parse().ok()
+}
+
+/// A file's name, for people.
+fn name(path: &Path) -> String {
+    if path.as_os_str() == STDIN {
+        return "standard input".to_owned();
+    }
+    printable(path.as_os_str().as_bytes())
+}

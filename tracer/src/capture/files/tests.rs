@@ -1,0 +1,132 @@
+use std::{env, process};
+
+use super::*;
+
+/// A directory of its own for each test, gone with it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(test: &str) -> io::Result<Self> {
+        let path = env::temp_dir().join(format!("tracer-{}-{test}", process::id()));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> io::Result<OsString> {
+        let path = self.0.join(name);
+        fs::write(&path, content)?;
+        Ok(path.into())
+    }
+
+    fn path(&self, name: &str) -> OsString {
+        self.0.join(name).into()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn frame(content: &str) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
+    encoder.include_checksum(true)?;
+    io::Write::write_all(&mut encoder, content.as_bytes())?;
+    encoder.finish()
+}
+
+/// A file of a rotated set, with one event.
+fn part(second: u32) -> io::Result<Vec<u8>> {
+    frame(&format!(
+        "{{\"type\":\"startup\",\"time\":\"2026-11-21T03:00:00Z\"}}\n\
+         {{\"type\":\"event\",\"time\":\"2026-11-21T03:00:{second:02}Z\"}}\n"
+    ))
+}
+
+/// The seconds of all events, the notes, and the damage.
+fn read(files: &[OsString]) -> Result<(Vec<i8>, Vec<String>, Damage)> {
+    let mut captures = Captures::open(files)?;
+    let mut seconds = Vec::new();
+    while let Some(record) = captures.next_record()? {
+        assert_eq!(serde_json::from_slice::<Value>(captures.line())?, record);
+        if record["type"] == "event" {
+            let time = time(&record).unwrap_or_default();
+            seconds.push(time.to_zoned(jiff::tz::TimeZone::UTC).second());
+        }
+    }
+    Ok((seconds, captures.notes().to_vec(), *captures.damage()))
+}
+
+fn why(files: &[OsString]) -> String {
+    read(files).map_or_else(|error| format!("{error:#}"), |read| format!("{read:?}"))
+}
+
+#[test]
+fn a_rotated_set_is_read_in_the_order_of_its_records() -> Result<()> {
+    let directory = Directory::new("order")?;
+    let files = [
+        directory.write("trace", &part(30)?)?,
+        directory.write("trace.1", &part(50)?)?,
+        directory.write("trace.2", &part(10)?)?,
+        directory.write("trace.10", &part(20)?)?,
+    ];
+    let expected = (vec![10, 20, 30, 50], Vec::new(), Damage::default());
+    assert_eq!(read(&files)?, expected);
+    assert_eq!(read(&[directory.path("trace*")])?, expected);
+    let twice = [directory.path("trace*"), directory.path("trace.1")];
+    assert_eq!(read(&twice)?, expected);
+    Ok(())
+}
+
+#[test]
+fn a_name_that_looks_like_a_pattern_is_a_name() -> Result<()> {
+    let directory = Directory::new("pattern")?;
+    directory.write("a1", &part(1)?)?;
+    let file = directory.write("a[1]", &part(2)?)?;
+    assert_eq!(read(&[file])?.0, [2]);
+    assert_eq!(read(&[directory.path("[a]1")])?.0, [1]);
+    assert!(why(&[directory.path("b*")]).contains("no file matches"));
+    Ok(())
+}
+
+#[test]
+fn damage_is_told_of_each_file() -> Result<()> {
+    let directory = Directory::new("damage")?;
+    let cut = |bytes: Vec<u8>, at| bytes.get(..at).map(<[u8]>::to_vec).unwrap_or_default();
+    let files = [
+        directory.write("a", &[part(1)?, cut(part(2)?, 20)].concat())?,
+        directory.write(
+            "b",
+            b"{\"type\":\"event\",\"time\":\"2026-11-21T03:00:03Z\"}\nno\n",
+        )?,
+        directory.write("c", &cut(part(4)?, 20))?,
+        directory.write("d", b"")?,
+    ];
+    let (seconds, notes, damage) = read(&files)?;
+    assert_eq!(seconds, [1, 3]);
+    assert_eq!((damage.torn_bytes, damage.bad_lines), (40, 1));
+    assert_eq!(notes.len(), 4, "{notes:?}");
+    assert!(notes.iter().any(|note| note.ends_with("/d: no records")));
+    Ok(())
+}
+
+#[test]
+fn what_is_no_capture_is_refused() -> Result<()> {
+    let directory = Directory::new("refused")?;
+    let others = [
+        directory.write("text", b"Nov 21 03:00:00 host kernel: something\n")?,
+        directory.write("json", b"{\n  \"name\": 1\n}\n")?,
+        directory.write("zst", &zstd::stream::encode_all(&b"text\n"[..], 3)?)?,
+        directory.write("noise", &[0; 5000])?,
+    ];
+    for file in others {
+        let why = why(&[file]);
+        assert!(why.contains("is no capture"), "{why}");
+    }
+    assert!(why(&[directory.path("missing")]).contains("cannot be opened"));
+    assert!(why(&[directory.path("")]).contains("is a directory"));
+    let both = [STDIN.into(), directory.write("a", &part(1)?)?];
+    assert!(why(&both).contains("alone"));
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! `tracer replay`: what `tracer watch` showed, from files.
+
+mod fields;
+mod from;
+mod pace;
+mod parse;
+
+use std::io;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    capture::files::{Captures, time},
+    cli::{Format, Replay},
+    exit::{Failed, is_broken_pipe},
+    output::{Output, say},
+};
+pub(crate) use from::From;
+use pace::Pace;
+pub(crate) use pace::Speed;
+use parse::{Record, Unread, parse};
+
+/// Shows the records of files; returns the exit code.
+///
+/// # Errors
+/// A file cannot be read or is no capture. Damage in a capture is no error,
+/// and a closed standard output is none: nobody reads on.
+pub(crate) fn run(arguments: &Replay) -> Result<u8, Failed> {
+    let mut captures = Captures::open(&arguments.files)?;
+    let mut player = Player::new(arguments);
+    let played = player.play(&mut captures);
+    match played {
+        Err(error) if is_broken_pipe(&error) => return Ok(0),
+        _ => {}
+    }
+    for note in captures.notes() {
+        say(&format!("tracer: {note}"));
+    }
+    played?;
+    player.tell_unread();
+    Ok(0)
+}
+
+struct Player {
+    output: Output,
+    format: Format,
+    from: Option<From>,
+    /// The moment that [`From`] means.
+    begin: Option<Timestamp>,
+    pace: Option<Pace>,
+    /// Every file of a rotated set begins with the same one.
+    startup: Option<Value>,
+    unknown: u64,
+    misshapen: u64,
+}
+
+impl Player {
+    fn new(arguments: &Replay) -> Self {
+        Self {
+            output: Output::new(arguments.format),
+            format: arguments.format,
+            from: arguments.from,
+            begin: None,
+            pace: arguments.speed.map(Pace::new),
+            startup: None,
+            unknown: 0,
+            misshapen: 0,
+        }
+    }
+
+    fn play(&mut self, captures: &mut Captures) -> Result<()> {
+        while let Some(record) = captures.next_record()? {
+            let at = time(&record);
+            if self.is_before(at) && record["type"] != "startup" {
+                continue;
+            }
+            self.wait(&record, at)?;
+            match self.format {
+                Format::Json => self.output.line(captures.line())?,
+                Format::Text => self.show(record)?,
+            }
+        }
+        Ok(self.output.flush()?)
+    }
+
+    /// Whether a record is older than what was asked for.
+    fn is_before(&mut self, at: Option<Timestamp>) -> bool {
+        let (Some(from), Some(at)) = (self.from, at) else {
+            return false;
+        };
+        let begin = self.begin.get_or_insert_with(|| from.after(at));
+        at < *begin
+    }
+
+    /// Waits as long as it was between this record and the one before.
+    fn wait(&mut self, record: &Value, at: Option<Timestamp>) -> io::Result<()> {
+        let (Some(pace), Some(at)) = (&mut self.pace, at) else {
+            return Ok(());
+        };
+        if record["type"] == "startup" {
+            return Ok(());
+        }
+        let pause = pace.until(at);
+        if !pause.is_zero() {
+            self.output.flush()?;
+            std::thread::sleep(pause);
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, record: Value) -> io::Result<()> {
+        match parse(&record) {
+            Ok(Record::Startup(startup)) => {
+                if self.startup.as_ref() != Some(&record) {
+                    self.output.startup(&startup, false)?;
+                    self.startup = Some(record);
+                }
+                Ok(())
+            }
+            Ok(Record::Failure(failure)) => self.output.failure(&failure),
+            Ok(Record::Census(census)) => self.output.census(&census),
+            Ok(Record::NoCensus(time, id, scope, why)) => {
+                self.output.no_census(time, id, &scope, &why)
+            }
+            Ok(Record::Queue(finding)) => self.output.queue(&finding),
+            Ok(Record::Totals(totals)) => self.output.totals(&totals),
+            Ok(Record::Lost(time, count)) => self.output.lost(time, count),
+            Ok(Record::End) => Ok(()),
+            Err(Unread::UnknownType) => {
+                self.unknown += 1;
+                Ok(())
+            }
+            Err(Unread::Misshapen) => {
+                self.misshapen += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn tell_unread(&self) {
+        if self.unknown > 0 {
+            say(&format!(
+                "tracer: {} records are of kinds that this version does not know; --format json shows them",
+                self.unknown
+            ));
+        }
+        if self.misshapen > 0 {
+            say(&format!(
+                "tracer: {} records lack fields or have wrong ones; --format json shows them",
+                self.misshapen
+            ));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! JSON records → what they were made of: the reverse of `output::json`. Pure
+//! and total.
+
+mod findings;
+mod totals;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::fields::{Field, Untrusted, get};
+use crate::{
+    explain::{
+        census::Scope,
+        finding::{Census, QueueFinding},
+    },
+    model::{Asked, Failure, Process, Queue},
+    output::Totals,
+    probe::{By, Served},
+    startup::Startup,
+};
+
+/// A record that was understood.
+#[derive(Debug)]
+pub(crate) enum Record {
+    Startup(Startup),
+    Failure(Failure),
+    Census(Census),
+    /// A census that could not be taken, and why.
+    NoCensus(Timestamp, u64, Scope, String),
+    Queue(QueueFinding),
+    Totals(Totals),
+    Lost(Timestamp, u64),
+    End,
+}
+
+/// Why one was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Of a later tracer, or of nobody.
+    UnknownType,
+    /// Fields are missing or hold something else.
+    Misshapen,
+}
+
+/// The version of the schema that is understood.
+const VERSION: u64 = 1;
+
+/// Reads a record. Fields that nobody knows are ignored.
+pub(crate) fn parse(record: &Value) -> Result<Record, Unread> {
+    if get::<u64>(record, "v").is_some_and(|version| version != VERSION) {
+        return Err(Unread::UnknownType);
+    }
+    let read = match record.get("type").and_then(Value::as_str) {
+        Some("startup") => startup(record).map(Record::Startup),
+        Some("event") => failure(record).map(Record::Failure),
+        Some("census") if record.get("unavailable").is_some() => no_census(record),
+        Some("census") => findings::census(record).map(Record::Census),
+        Some("queue") => findings::queue(record).map(Record::Queue),
+        Some("totals") => totals::totals(record).map(Record::Totals),
+        Some("lost") => lost(record),
+        Some("end") => Some(Record::End),
+        _ => return Err(Unread::UnknownType),
+    };
+    read.ok_or(Unread::Misshapen)
+}
+
+fn startup(record: &Value) -> Option<Startup> {
+    Some(Startup {
+        time: get(record, "time")?,
+        kernel: get(record, "kernel")?,
+        boot_id: get(record, "boot_id")?,
+        host: get(record, "host")?,
+        served: get(record, "hooks")?,
+        degradations: get(record, "degradations")?,
+    })
+}
+
+impl Field for Served {
+    fn read(value: &Value) -> Option<Self> {
+        let by = match value.get("tier")?.as_str()? {
+            "none" => None,
+            _ => Some(By {
+                tier: get(value, "tier")?,
+                targets: get(value, "programs")?,
+                exactness: get(value, "exactness")?,
+                note: None,
+            }),
+        };
+        Some(Self {
+            purpose: get(value, "purpose")?,
+            by,
+            reason: get(value, "reason")?,
+        })
+    }
+}
+
+fn failure(record: &Value) -> Option<Failure> {
+    let kind: tracer_common::Kind = get(record, "kind")?;
+    let responsible = record.get("process").filter(|process| !process.is_null());
+    let accept_queue = record.get("accept_queue");
+    Some(Failure {
+        time: get(record, "time")?,
+        kind,
+        cause: get(record, "cause")?,
+        hook: get(record, "hook")?,
+        errno: match get::<Option<Errno>>(record, "errno")? {
+            Some(Errno(number)) => Some(number),
+            // Calls fail with some errno, if it is not one of those with a name.
+            None if !kind.is_drop() => Some(0),
+            None => None,
+        },
+        process: match responsible {
+            Some(process) => Some((Process::read(process)?, get(process, "role")?)),
+            None => None,
+        },
+        holders: get(record, "holders")?,
+        netns: get(record, "netns")?,
+        family: get(record, "family")?,
+        protocol: protocol(record)?,
+        local: get(record, "local")?,
+        remote: get(record, "remote")?,
+        inode: match record.get("socket").filter(|socket| !socket.is_null()) {
+            Some(socket) => Some(get(socket, "inode")?),
+            None => None,
+        },
+        accept_queue: get(record, "accept_queue")?,
+        request_queue: get(record, "request_queue")?,
+        syncookie: get(record, "syncookie")?,
+        asked: accept_queue.and_then(asked),
+        own_range: match record.get("port_range").filter(|range| !range.is_null()) {
+            Some(range) => Some((get(range, "low")?, get(range, "high")?)),
+            None => None,
+        },
+        census: get(record, "census")?,
+        queue: get(record, "queue")?,
+    })
+}
+
+/// The reverse of [`crate::model::errno_name`].
+struct Errno(u16);
+
+impl Field for Errno {
+    fn read(value: &Value) -> Option<Self> {
+        let number = match value.as_str()? {
+            "EADDRINUSE" => libc::EADDRINUSE,
+            "EADDRNOTAVAIL" => libc::EADDRNOTAVAIL,
+            _ => return None,
+        };
+        number.try_into().ok().map(Self)
+    }
+}
+
+/// The reverse of [`crate::model::protocol_name`].
+fn protocol(record: &Value) -> Option<u16> {
+    let number = match record.get("protocol")?.as_str()? {
+        "tcp" => libc::IPPROTO_TCP,
+        "udp" => libc::IPPROTO_UDP,
+        "mptcp" => libc::IPPROTO_MPTCP,
+        _ => libc::IPPROTO_IP,
+    };
+    number.try_into().ok()
+}
+
+/// What `listen()` was called with, beside an accept queue.
+fn asked(accept_queue: &Value) -> Option<Asked> {
+    Some(Asked {
+        backlog: get(accept_queue, "asked")?,
+        somaxconn: get(accept_queue, "somaxconn")?,
+    })
+}
+
+impl Field for Queue {
+    fn read(value: &Value) -> Option<Self> {
+        Some(Self {
+            len: get(value, "len")?,
+            max: get(value, "max")?,
+        })
+    }
+}
+
+impl Field for Process {
+    fn read(value: &Value) -> Option<Self> {
+        let bytes = |Untrusted(bytes)| bytes;
+        Some(Self {
+            pid: get(value, "pid")?,
+            tid: get(value, "tid")?,
+            comm: get(value, "comm").map(bytes)?,
+            exe: get::<Option<_>>(value, "exe")?.map(bytes),
+            cmdline: get::<Option<_>>(value, "cmdline")?.map(bytes),
+            uid: get(value, "uid")?,
+            kernel: get(value, "kernel")?,
+        })
+    }
+}
+
+fn no_census(record: &Value) -> Option<Record> {
+    let scope = Scope {
+        netns: get(record, "netns")?,
+        kind: get(record, "kind")?,
+        cause: get(record, "cause")?,
+        protocol: 0,
+        source: None,
+        destination: None,
+        port: None,
+        own: (0, 0),
+    };
+    let (time, id) = (get(record, "time")?, get(record, "id")?);
+    let why = get(record, "unavailable")?;
+    Some(Record::NoCensus(time, id, scope, why))
+}
+
+fn lost(record: &Value) -> Option<Record> {
+    Some(Record::Lost(get(record, "time")?, get(record, "count")?))
+}

@@ -1,0 +1,58 @@
+//! Totals, and tracer's counts beside the kernel's.
+
+use serde_json::Value;
+
+use crate::{
+    output::Totals,
+    reconcile::{Pair, Row},
+    replay::fields::{Field, get},
+    source::counters::{Counts, Health},
+};
+
+pub(super) fn totals(record: &Value) -> Option<Totals> {
+    Some(Totals {
+        time: get(record, "time")?,
+        since: get(record, "since")?,
+        is_final: get(record, "final")?,
+        health: Health {
+            counted: get(record, "counted")?,
+            described: get(record, "described")?,
+            unplaced: get(record, "unplaced")?,
+            unjudged: get(record, "unjudged")?,
+        },
+        malformed: get(record, "malformed")?,
+        counts: counts(record.get("counts")?.as_array()?)?,
+        rows: get(record, "kernel")?,
+        meanwhile: get(record, "meanwhile")?,
+    })
+}
+
+fn counts(records: &[Value]) -> Option<Counts> {
+    let count = |record| {
+        let kind = (get(record, "kind")?, get(record, "cause")?);
+        let key = (get(record, "netns")?, kind.0, kind.1);
+        Some((key, get(record, "count")?))
+    };
+    records.iter().map(count).collect()
+}
+
+impl Field for Row {
+    fn read(value: &Value) -> Option<Self> {
+        Some(Self {
+            netns: get(value, "netns")?,
+            listen_overflows: get(value, "listen_overflows")?,
+            listen_drops: get(value, "listen_drops")?,
+            req_qfull_drop: get(value, "tcp_req_qfull_drop")?,
+            unavailable: get(value, "unavailable")?,
+        })
+    }
+}
+
+impl Field for Pair {
+    fn read(value: &Value) -> Option<Self> {
+        Some(Self {
+            tracer: get(value, "tracer")?,
+            kernel: get(value, "kernel")?,
+        })
+    }
+}
