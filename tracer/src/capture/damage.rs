@@ -1,5 +1,7 @@
 //! What of a capture could not be read?
 
+use serde_json::Value;
+
 /// What could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Damage {
@@ -17,6 +19,15 @@ pub(crate) struct Damage {
 }
 
 impl Damage {
+    /// Reads a line as a record, or counts it.
+    pub(crate) fn parse(&mut self, line: &[u8]) -> Option<Value> {
+        let record = serde_json::from_slice(line).ok().filter(Value::is_object);
+        if record.is_none() {
+            self.bad_lines += 1;
+        }
+        record
+    }
+
     /// Adds what another file lacks.
     pub(crate) fn add(&mut self, other: &Self) {
         self.torn_bytes += other.torn_bytes;
@@ -50,6 +61,17 @@ impl Damage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_object_is_counted() {
+        let mut damage = Damage::default();
+        assert!(damage.parse(b"{\"v\":1}").is_some());
+        let deep = b"[".repeat(100_000);
+        for bad in [&b""[..], b"1", b"[]", b"{", b"{}{}", b"\xff", &deep] {
+            assert!(damage.parse(bad).is_none());
+        }
+        assert_eq!(damage.bad_lines, 7);
+    }
 
     #[test]
     fn what_is_missing_is_told() {

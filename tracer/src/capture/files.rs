@@ -34,7 +34,8 @@ struct Current {
     path: PathBuf,
     reader: Reader<Box<dyn Read>>,
     records: u64,
-    bad_lines: u64,
+    /// Of the lines, not of the frames.
+    lines: Damage,
 }
 
 impl Captures {
@@ -141,26 +142,25 @@ impl Current {
             path,
             reader: Reader::new(input),
             records: 0,
-            bad_lines: 0,
+            lines: Damage::default(),
         })
     }
 
     fn next_record(&mut self) -> Result<Option<Value>> {
         let unreadable = || format!("{} cannot be read", name(&self.path));
         while let Some(line) = self.reader.next_line().with_context(unreadable)? {
-            let value = serde_json::from_slice(line).ok();
-            if let Some(record) = value.filter(Value::is_object) {
+            let record = self.lines.parse(line);
+            if record.is_some() {
                 self.records += 1;
-                return Ok(Some(record));
+                return Ok(record);
             }
-            self.bad_lines += 1;
         }
         Ok(None)
     }
 
     fn damage(&self) -> Damage {
         let mut damage = *self.reader.damage();
-        damage.bad_lines += self.bad_lines;
+        damage.add(&self.lines);
         damage
     }
 }

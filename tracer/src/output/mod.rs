@@ -3,6 +3,8 @@
 
 mod json;
 pub(crate) mod print;
+#[cfg(test)]
+mod replayed;
 pub(crate) mod sanitize;
 mod text;
 
@@ -48,6 +50,16 @@ pub(crate) struct End {
     pub(crate) time: Timestamp,
     pub(crate) reason: &'static str,
     pub(crate) exit_code: u8,
+}
+
+/// What a `gap` record tells: what a capture lacks because it could not be
+/// written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// When the first of the records was to be written.
+    pub(crate) since: Timestamp,
+    pub(crate) records: u64,
+    pub(crate) reason: String,
 }
 
 /// Writes records to standard output.
@@ -138,6 +150,14 @@ impl Output {
                 self.out,
                 "-- {count} failures were counted but not described: the ring buffer was full"
             ),
+        }
+    }
+
+    /// Of a capture that is shown; as JSON it would be a line like any other.
+    pub(crate) fn gap(&mut self, gap: &Gap) -> io::Result<()> {
+        match &self.style {
+            Style::Json => Ok(()),
+            Style::Text(style) => self.out.write_all(style.gap(gap).as_bytes()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use jiff::{Timestamp, tz::TimeZone};
 use tracer_common::{Cause, Kind};
 
-use super::{Totals, sanitize::printable};
+use super::{Gap, Totals, sanitize::printable};
 use crate::{
     host::plan::Tier,
     model::{Failure, Process, Queue},
@@ -69,6 +69,15 @@ impl Style {
             self.paint(severity, &cause),
         );
         line.trim_end().to_owned()
+    }
+
+    pub(super) fn gap(&self, gap: &Gap) -> String {
+        format!(
+            "-- {} records since {} could not be recorded: {}\n",
+            gap.records,
+            clock(gap.since, &self.zone),
+            gap.reason
+        )
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {

@@ -3,7 +3,7 @@
 mod fields;
 mod from;
 mod pace;
-mod parse;
+pub(crate) mod parse;
 
 use std::io;
 
@@ -127,6 +127,7 @@ impl Player {
             Ok(Record::Queue(finding)) => self.output.queue(&finding),
             Ok(Record::Totals(totals)) => self.output.totals(&totals),
             Ok(Record::Lost(time, count)) => self.output.lost(time, count),
+            Ok(Record::Gap(gap)) => self.output.gap(&gap),
             Ok(Record::End) => Ok(()),
             Err(Unread::UnknownType) => {
                 self.unknown += 1;

@@ -14,7 +14,7 @@ use crate::{
         finding::{Census, QueueFinding},
     },
     model::{Asked, Failure, Process, Queue},
-    output::Totals,
+    output::{Gap, Totals},
     probe::{By, Served},
     startup::Startup,
 };
@@ -30,6 +30,7 @@ pub(crate) enum Record {
     Queue(QueueFinding),
     Totals(Totals),
     Lost(Timestamp, u64),
+    Gap(Gap),
     End,
 }
 
@@ -58,6 +59,7 @@ pub(crate) fn parse(record: &Value) -> Result<Record, Unread> {
         Some("queue") => findings::queue(record).map(Record::Queue),
         Some("totals") => totals::totals(record).map(Record::Totals),
         Some("lost") => lost(record),
+        Some("gap") => gap(record),
         Some("end") => Some(Record::End),
         _ => return Err(Unread::UnknownType),
     };
@@ -211,4 +213,12 @@ fn no_census(record: &Value) -> Option<Record> {
 
 fn lost(record: &Value) -> Option<Record> {
     Some(Record::Lost(get(record, "time")?, get(record, "count")?))
+}
+
+fn gap(record: &Value) -> Option<Record> {
+    Some(Record::Gap(Gap {
+        since: get(record, "since")?,
+        records: get(record, "records")?,
+        reason: get(record, "reason")?,
+    }))
 }

@@ -7,7 +7,7 @@
 mod ports;
 mod queues;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wording;
 
 use std::cmp::Reverse;

@@ -90,9 +90,10 @@ pub(in crate::output) fn queue_finding(finding: &QueueFinding) -> Value {
     })
 }
 
-/// More digits than one behind the point would pretend too much.
+/// More digits than one behind the point would pretend too much. Rounded as the
+/// text is.
 fn tenths(rate: f64) -> f64 {
-    (rate * 10.0).round() / 10.0
+    format!("{rate:.1}").parse().unwrap_or(rate)
 }
 
 pub(super) fn range(range: Range) -> Value {

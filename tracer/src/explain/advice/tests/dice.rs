@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// Numbers that look random and are the same every time.
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u32) -> u32 {
+    pub(crate) fn roll(&mut self, sides: u32) -> u32 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -24,7 +24,7 @@ impl Dice {
         u32::try_from(self.0 >> 33).unwrap_or_default() % sides.max(1)
     }
 
-    fn of<T: Clone>(&mut self, choice: &[T]) -> Option<T> {
+    pub(crate) fn of<T: Clone>(&mut self, choice: &[T]) -> Option<T> {
         let sides = u32::try_from(choice.len()).unwrap_or_default();
         let index = usize::try_from(self.roll(sides)).unwrap_or_default();
         choice.get(index).cloned()
@@ -106,7 +106,7 @@ impl Dice {
         parts
     }
 
-    pub(super) fn census(&mut self) -> Census {
+    pub(crate) fn census(&mut self) -> Census {
         let most = self.of(&[1, 5, 28232]).unwrap_or(1);
         let causes = [
             Cause::PortsExhausted,
@@ -141,7 +141,7 @@ impl Dice {
             .flatten()
     }
 
-    pub(super) fn queue(&mut self) -> QueueFinding {
+    pub(crate) fn queue(&mut self) -> QueueFinding {
         let limits = [0, 2, 128, 4096, u32::MAX];
         let number = |dice: &mut Self| dice.of(&[0, 1, u64::MAX]).unwrap_or_default();
         let processes = [

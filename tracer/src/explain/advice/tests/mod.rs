@@ -1,7 +1,7 @@
 //! Every rule speaks when it should, and only then.
 
 mod cases;
-mod dice;
+pub(crate) mod dice;
 mod findings;
 
 use std::collections::BTreeSet;

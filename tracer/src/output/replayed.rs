@@ -1,0 +1,289 @@
+//! What went through a file is what it was: as JSON, and as text.
+
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tracer_common::{Cause, Family, Hook, Kind};
+
+use super::{Totals, json, text};
+use crate::{
+    explain::{
+        advice::{on_census, on_queue, tests::dice::Dice},
+        finding::{Asked, BoundUnused},
+    },
+    model::{Failure, Process, Queue, Role},
+    reconcile::{Pair, Row},
+    replay::parse::{Record, Unread, parse},
+    source::counters::Health,
+};
+
+/// A record as JSON, read again.
+fn reread(record: &Value) -> Result<Record, Unread> {
+    let line = record.to_string();
+    parse(&serde_json::from_str(&line).unwrap_or_default())
+}
+
+fn time(dice: &mut Dice) -> Timestamp {
+    let since = SignedDuration::new(i64::from(dice.roll(u32::MAX)), 0)
+        + SignedDuration::from_nanos(i64::from(dice.roll(1_000_000_000)));
+    Timestamp::UNIX_EPOCH
+        .saturating_add(since)
+        .unwrap_or_default()
+}
+
+fn process(dice: &mut Dice) -> Process {
+    let texts =
+        ["", "curl", "größe", "\u{1b}[2J\\", "a b\"c\n"].map(|text| text.as_bytes().to_vec());
+    let mut text = || dice.of(&texts);
+    let (comm, exe, cmdline) = (text().unwrap_or_default(), text(), text());
+    Process {
+        pid: dice.roll(u32::MAX),
+        tid: dice.of(&[None, Some(1)]).flatten(),
+        comm,
+        exe: exe.filter(|exe| !exe.is_empty()),
+        cmdline,
+        uid: dice.of(&[None, Some(0), Some(u32::MAX)]).flatten(),
+        kernel: dice.roll(2) == 0,
+    }
+}
+
+fn address(dice: &mut Dice) -> Option<SocketAddr> {
+    let all = [
+        "10.0.0.1",
+        "0.0.0.0",
+        "::1",
+        "fe80::1",
+        "::ffff:1.2.3.4",
+        "",
+    ];
+    let ip: Option<IpAddr> = dice.of(&all)?.parse().ok();
+    let port = dice.of(&[0, 80, 65535])?;
+    ip.map(|ip| SocketAddr::new(ip, port))
+}
+
+fn length(dice: &mut Dice) -> Option<Queue> {
+    let (len, max) = (dice.roll(u32::MAX), dice.roll(5000));
+    dice.of(&[None, Some(Queue { len, max })]).flatten()
+}
+
+fn failure(dice: &mut Dice) -> Failure {
+    let roles = [Role::Caller, Role::Acceptor, Role::Listener, Role::Holder];
+    let role = dice.of(&roles).unwrap_or(Role::Caller);
+    let kind = dice.of(Kind::ALL).unwrap_or(Kind::BindFailed);
+    let accept_queue = length(dice);
+    let asked = Asked {
+        backlog: dice.of(&[i32::MIN, -1, 0, 128]).unwrap_or_default(),
+        somaxconn: dice.roll(u32::MAX),
+    };
+    Failure {
+        time: time(dice),
+        kind,
+        cause: dice.of(Cause::ALL).unwrap_or(Cause::Other),
+        hook: dice.of(Hook::ALL).unwrap_or(Hook::FexitInetBind),
+        errno: dice.of(&[98, 99, 13]).filter(|_| !kind.is_drop()),
+        process: (dice.roll(4) > 0).then(|| (process(dice), role)),
+        holders: (0..dice.roll(4)).map(|_| process(dice)).collect(),
+        netns: dice.roll(u32::MAX),
+        family: dice.of(Family::ALL).unwrap_or(Family::None),
+        protocol: dice.of(&[6, 17, 262, 0]).unwrap_or(6),
+        local: address(dice),
+        remote: address(dice),
+        inode: dice.of(&[None, Some(0), Some(u64::MAX)]).flatten(),
+        accept_queue,
+        request_queue: length(dice),
+        syncookie: dice.roll(2) == 0,
+        asked: (accept_queue.is_some() && dice.roll(2) == 0).then_some(asked),
+        own_range: dice.of(&[None, Some((0, 5)), Some((1, 65535))]).flatten(),
+        census: dice.of(&[None, Some(1)]).flatten(),
+        queue: dice.of(&[None, Some(u64::MAX)]).flatten(),
+    }
+}
+
+#[test]
+fn failures() {
+    let mut dice = Dice(1);
+    let style = text::Style::detect(false);
+    for _ in 0..3000 {
+        let before = failure(&mut dice);
+        let record = json::failure(&before);
+        let after = reread(&record);
+        assert!(
+            matches!(&after, Ok(Record::Failure(after)) if json::failure(after) == record
+                && style.failure(after) == style.failure(&before)),
+            "{record}\n{after:?}"
+        );
+    }
+}
+
+#[test]
+fn censuses() {
+    let mut dice = Dice(2);
+    let style = text::Style::detect(false);
+    for _ in 0..3000 {
+        let mut before = dice.census();
+        before.time = time(&mut dice);
+        let methods = [
+            BoundUnused::SockDiag,
+            BoundUnused::PidfdGetfd,
+            BoundUnused::Incomplete("not permitted".into()),
+        ];
+        before.bound_unused = dice.of(&methods).unwrap_or(BoundUnused::SockDiag);
+        before.advice = on_census(&before);
+        let record = json::findings::census(&before);
+        let after = reread(&record);
+        assert!(
+            matches!(&after, Ok(Record::Census(after)) if json::findings::census(after) == record
+                && style.census(after) == style.census(&before)),
+            "{record}\n{after:?}"
+        );
+    }
+}
+
+#[test]
+fn queues() {
+    let mut dice = Dice(3);
+    let style = text::Style::detect(false);
+    for _ in 0..3000 {
+        let mut before = dice.queue();
+        before.time = time(&mut dice);
+        before.since = time(&mut dice);
+        before.arrivals_per_s = dice
+            .of(&[None, Some(0.25), Some(0.35), Some(1e15 / 7.0)])
+            .flatten();
+        before.holders.push(process(&mut dice));
+        before.connections_capped = dice.roll(2) == 0;
+        before.advice = on_queue(&before);
+        let record = json::findings::queue_finding(&before);
+        let after = reread(&record);
+        assert!(
+            matches!(&after, Ok(Record::Queue(after)) if json::findings::queue_finding(after) == record
+                && first_lines(&style.queue(after)) == first_lines(&style.queue(&before))),
+            "{record}\n{after:?}"
+        );
+    }
+}
+
+/// Seconds are shown with one digit, and records have microseconds: at the edge
+/// they may differ.
+fn first_lines(text: &str) -> Vec<&str> {
+    text.lines()
+        .filter(|line| !line.contains(" within "))
+        .collect()
+}
+
+#[test]
+fn totals() {
+    let mut dice = Dice(4);
+    let pair = |dice: &mut Dice| Pair {
+        tracer: dice.of(&[0, 5, u64::MAX >> 1]).unwrap_or_default(),
+        kernel: dice.of(&[None, Some(0), Some(7)]).flatten(),
+    };
+    for _ in 0..500 {
+        let since = time(&mut dice);
+        let before = Totals {
+            time: since
+                .saturating_add(SignedDuration::from_secs(9))
+                .unwrap_or_default(),
+            since,
+            is_final: dice.roll(2) == 0,
+            health: Health {
+                counted: dice.roll(9).into(),
+                described: dice.roll(9).into(),
+                unplaced: dice.roll(2).into(),
+                unjudged: dice.roll(2).into(),
+            },
+            malformed: dice.roll(2).into(),
+            counts: (0..dice.roll(5))
+                .filter_map(|netns| {
+                    Some((
+                        (netns, dice.of(Kind::ALL)?, dice.of(Cause::ALL)?),
+                        dice.roll(99).into(),
+                    ))
+                })
+                .collect(),
+            rows: (0..dice.roll(3))
+                .map(|netns| Row {
+                    netns,
+                    listen_overflows: pair(&mut dice),
+                    listen_drops: pair(&mut dice),
+                    req_qfull_drop: pair(&mut dice),
+                    unavailable: dice.of(&[None, Some("no processes".into())]).flatten(),
+                })
+                .collect(),
+            meanwhile: dice.roll(3).into(),
+        };
+        let record = json::totals(&before);
+        let after = reread(&record);
+        assert!(
+            matches!(&after, Ok(Record::Totals(after)) if json::totals(after) == record
+                && text::totals(after) == text::totals(&before)),
+            "{record}\n{after:?}"
+        );
+    }
+}
+
+/// A record may have lost fields or got other values: it is understood or not.
+#[test]
+fn whatever_a_record_holds() {
+    let mut dice = Dice(5);
+    let style = text::Style::detect(true);
+    let (mut read, mut not) = (0, 0);
+    for _ in 0..20_000 {
+        let mut record = match dice.roll(3) {
+            0 => json::failure(&failure(&mut dice)),
+            1 => json::findings::census(&dice.census()),
+            _ => json::findings::queue_finding(&dice.queue()),
+        };
+        for _ in 0..=dice.roll(3) {
+            spoil(&mut record, &mut dice);
+        }
+        let shown = match parse(&record) {
+            Ok(Record::Failure(failure)) => style.failure(&failure),
+            Ok(Record::Census(census)) => style.census(&census),
+            Ok(Record::Queue(finding)) => style.queue(&finding),
+            Ok(_) => String::new(),
+            Err(_) => {
+                not += 1;
+                continue;
+            }
+        };
+        read += 1;
+        // Colour is tracer's own.
+        let rest = shown.replace("\u{1b}[", "").replace('\n', "");
+        assert!(!rest.chars().any(char::is_control), "{shown:?}");
+    }
+    assert!(read > 1000 && not > 1000, "{read} {not}");
+}
+
+/// Puts something else somewhere.
+fn spoil(value: &mut Value, dice: &mut Dice) {
+    let others = [
+        Value::Null,
+        Value::from(-1),
+        Value::from(u64::MAX),
+        Value::from("\u{9b}2J\u{7}"),
+        Value::from("10.0.0.1:99999"),
+        Value::from(1e300),
+        Value::Array(Vec::new()),
+        Value::Object(serde_json::Map::new()),
+    ];
+    let many = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let inner = match value {
+        Value::Object(fields) => {
+            let chosen = dice.roll(many(fields.len()));
+            fields
+                .values_mut()
+                .nth(usize::try_from(chosen).unwrap_or_default())
+        }
+        Value::Array(items) => {
+            let chosen = dice.roll(many(items.len()));
+            items.get_mut(usize::try_from(chosen).unwrap_or_default())
+        }
+        _ => None,
+    };
+    match inner {
+        Some(inner) => spoil(inner, dice),
+        None => *value = dice.of(&others).unwrap_or_default(),
+    }
+}
