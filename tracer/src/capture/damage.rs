@@ -40,21 +40,21 @@ impl Damage {
     /// What is missing, for people.
     pub(crate) fn sentence(&self) -> String {
         let kinds = [
-            (self.torn_bytes, "bytes at the end are torn"),
-            (self.corrupt_frames, "frames damaged"),
+            (self.torn_bytes, "torn bytes at the end"),
+            (self.corrupt_frames, "damaged frames"),
             (
                 self.refused_frames,
-                "frames refused (too large, or without a checksum)",
+                "refused frames (too large, or without a checksum)",
             ),
             (self.skipped_bytes, "bytes skipped"),
-            (self.bad_lines, "lines are no records"),
+            (self.bad_lines, "lines that are no records"),
         ];
         let told: Vec<_> = kinds
             .iter()
             .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
+            .map(|(count, what)| format!("{what}: {count}"))
             .collect();
-        format!("not everything could be read: {}", told.join(", "))
+        format!("not everything could be read ({})", told.join(", "))
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
         });
         assert_eq!(
             damage.sentence(),
-            "not everything could be read: 17 bytes at the end are torn, 1 frames damaged, 300 bytes skipped"
+            "not everything could be read (torn bytes at the end: 17, damaged frames: 1, bytes skipped: 300)"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Which files are read, and in which order?
 
+mod seek;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,8 @@ const STDIN: &str = "-";
 pub(crate) struct Captures {
     waiting: VecDeque<PathBuf>,
     current: Option<Current>,
+    /// What is older is not wanted.
+    begin: Option<Timestamp>,
     damage: Damage,
     notes: Vec<String>,
 }
@@ -34,8 +37,8 @@ struct Current {
     path: PathBuf,
     reader: Reader<Box<dyn Read>>,
     records: u64,
-    /// Of the lines, not of the frames.
-    lines: Damage,
+    /// But for what the reader counts.
+    other: Damage,
 }
 
 impl Captures {
@@ -56,6 +59,7 @@ impl Captures {
         Ok(Self {
             waiting: waiting.into(),
             current: None,
+            begin: None,
             damage: Damage::default(),
             notes: Vec::new(),
         })
@@ -75,11 +79,20 @@ impl Captures {
                 self.current = Some(Current::open(path)?);
                 continue;
             };
+            if let Some(begin) = self.begin.filter(|_| current.records == 1) {
+                current.skip_to(begin);
+            }
             match current.next_record()? {
                 Some(record) => return Ok(Some(record)),
                 None => self.close()?,
             }
         }
+    }
+
+    /// Skips most of what is older, if that can be found out at once; a file's
+    /// first record is always read.
+    pub(crate) fn skip_to(&mut self, begin: Timestamp) {
+        self.begin = Some(begin);
     }
 
     /// The line of the record, exactly as it was written, without its `\n`.
@@ -142,14 +155,14 @@ impl Current {
             path,
             reader: Reader::new(input),
             records: 0,
-            lines: Damage::default(),
+            other: Damage::default(),
         })
     }
 
     fn next_record(&mut self) -> Result<Option<Value>> {
         let unreadable = || format!("{} cannot be read", name(&self.path));
         while let Some(line) = self.reader.next_line().with_context(unreadable)? {
-            let record = self.lines.parse(line);
+            let record = self.other.parse(line);
             if record.is_some() {
                 self.records += 1;
                 return Ok(record);
@@ -158,9 +171,21 @@ impl Current {
         Ok(None)
     }
 
+    /// Goes on near `begin`. What is skipped so is no damage.
+    fn skip_to(&mut self, begin: Timestamp) {
+        if !self.reader.begins_with_frame() {
+            return;
+        }
+        let Ok(Some(input)) = seek::near(&self.path, begin) else {
+            return;
+        };
+        self.other.add(self.reader.damage());
+        self.reader = Reader::within(Box::new(input));
+    }
+
     fn damage(&self) -> Damage {
         let mut damage = *self.reader.damage();
-        damage.add(&self.lines);
+        damage.add(&self.other);
         damage
     }
 }

@@ -61,6 +61,15 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// Begins somewhere in a file of frames, with the next whole one.
+    pub(crate) fn within(input: R) -> Self {
+        Self {
+            format: Some(Format::Frames),
+            frames: Frames::within(),
+            ..Self::new(input)
+        }
+    }
+
     /// The next line without its `\n`, exactly as it was written; nobody has
     /// looked yet whether it is a record.
     ///

@@ -73,6 +73,11 @@ impl Player {
     fn play(&mut self, captures: &mut Captures) -> Result<()> {
         while let Some(record) = captures.next_record()? {
             let at = time(&record);
+            if let (None, Some(from), Some(at)) = (self.begin, self.from, at) {
+                let begin = from.after(at);
+                self.begin = Some(begin);
+                captures.skip_to(begin);
+            }
             if self.is_before(at) && record["type"] != "startup" {
                 continue;
             }
@@ -86,12 +91,8 @@ impl Player {
     }
 
     /// Whether a record is older than what was asked for.
-    fn is_before(&mut self, at: Option<Timestamp>) -> bool {
-        let (Some(from), Some(at)) = (self.from, at) else {
-            return false;
-        };
-        let begin = self.begin.get_or_insert_with(|| from.after(at));
-        at < *begin
+    fn is_before(&self, at: Option<Timestamp>) -> bool {
+        matches!((self.begin, at), (Some(begin), Some(at)) if at < begin)
     }
 
     /// Waits as long as it was between this record and the one before.
@@ -143,13 +144,13 @@ impl Player {
     fn tell_unread(&self) {
         if self.unknown > 0 {
             say(&format!(
-                "tracer: {} records are of kinds that this version does not know; --format json shows them",
+                "tracer: records of kinds that this version does not know: {}; --format json shows them",
                 self.unknown
             ));
         }
         if self.misshapen > 0 {
             say(&format!(
-                "tracer: {} records lack fields or have wrong ones; --format json shows them",
+                "tracer: records that lack fields or have wrong ones: {}; --format json shows them",
                 self.misshapen
             ));
         }

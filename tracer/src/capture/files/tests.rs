@@ -130,3 +130,47 @@ fn what_is_no_capture_is_refused() -> Result<()> {
     assert!(why(&both).contains("alone"));
     Ok(())
 }
+
+/// Several megabytes that hardly pack, an event each second.
+#[test]
+fn a_moment_is_found_in_a_large_file() -> Result<()> {
+    let directory = Directory::new("seek")?;
+    let start: Timestamp = "2026-11-21T03:00:00Z".parse()?;
+    let mut noise = 88_172_645_463_325_252_u64;
+    let mut file = frame("{\"type\":\"startup\",\"time\":\"2026-11-21T03:00:00Z\"}\n")?;
+    for second in 0..120 {
+        let time = start + jiff::SignedDuration::from_secs(second);
+        let mut padding = String::new();
+        while padding.len() < 60_000 {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            padding.push_str(&noise.to_string());
+        }
+        file.extend(frame(&format!(
+            "{{\"type\":\"event\",\"time\":\"{time}\",\"padding\":\"{padding}\"}}\n"
+        ))?);
+    }
+    let file = directory.write("large", &file)?;
+    for second in [0, 1, 30, 60, 100, 119, 500] {
+        let begin = start + jiff::SignedDuration::from_secs(second);
+        let mut captures = Captures::open(std::slice::from_ref(&file))?;
+        captures.skip_to(begin);
+        let mut kinds = Vec::new();
+        while let Some(record) = captures.next_record()? {
+            kinds.push((record["type"] == "startup", time(&record)));
+        }
+        let wanted = kinds.iter().filter(|(_, time)| *time >= Some(begin));
+        let expected = usize::try_from((120 - second).max(0))?;
+        assert_eq!(
+            wanted.filter(|(is_startup, _)| !is_startup).count(),
+            expected
+        );
+        assert_eq!(kinds.first(), Some(&(true, Some(start))));
+        // A mebibyte is some forty of these frames.
+        assert!(kinds.len() < expected + 60, "{second}: {}", kinds.len());
+        assert_eq!(*captures.damage(), Damage::default());
+        assert!(captures.notes().is_empty());
+    }
+    Ok(())
+}

@@ -38,6 +38,8 @@ struct Lost {
 /// Why a frame cannot be had.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
+    /// Reading began somewhere in the file, on purpose.
+    Begun,
     /// The input ends in it, or no frame begins here.
     Torn,
     Corrupt,
@@ -55,6 +57,17 @@ enum Found {
 }
 
 impl Frames {
+    /// For an input that begins somewhere in a file.
+    pub(super) fn within() -> Self {
+        Self {
+            lost: Some(Lost {
+                why: Why::Begun,
+                bytes: 0,
+            }),
+            ..Self::default()
+        }
+    }
+
     /// What the frame holds.
     pub(super) fn content(&self) -> &[u8] {
         let content = self.decoder.as_ref().map(|decoder| &decoder.content);
@@ -185,8 +198,11 @@ fn has_long_line(content: Option<&[u8]>) -> bool {
 }
 
 fn count(damage: &mut Damage, why: Why, bytes: u64) {
-    damage.skipped_bytes += bytes;
+    if why != Why::Begun {
+        damage.skipped_bytes += bytes;
+    }
     match why {
+        Why::Begun => {}
         Why::Refused => damage.refused_frames += 1,
         Why::Torn | Why::Corrupt => damage.corrupt_frames += 1,
     }
