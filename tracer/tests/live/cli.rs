@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
-use crate::{bpf, census, guest, limits, readme, say, snapshot};
+use crate::{bpf, census, guest, limits, readme, replay, say, snapshot};
 
 /// A test of the command line.
 pub(crate) struct CliTest {
@@ -112,6 +112,18 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/snapshot-stdout-closed",
         run: snapshot::stdout_closed,
+    },
+    CliTest {
+        name: "cli/replay",
+        run: replay::all,
+    },
+    CliTest {
+        name: "cli/replay-damaged",
+        run: replay::damaged,
+    },
+    CliTest {
+        name: "cli/replay-stdout-closed",
+        run: replay::stdout_closed,
     },
     CliTest {
         name: "cli/readme",

@@ -17,6 +17,7 @@ mod netns;
 mod options;
 mod packet;
 mod readme;
+mod replay;
 mod role;
 mod run;
 mod say;
