@@ -16,7 +16,7 @@ const EVENT: &str = r#"{"v":1,"type":"event","time":"2026-11-21T03:00:01.250000Z
 const LOST: &str = r#"{"v":1, "type":"lost","time":"2026-11-21T03:00:02.000000Z","count":3}"#;
 
 const SHOWN: &str = "\
-03:00:01.250  a\\x1b[31mpi[7]         bind failed     port in use           127.0.0.1:80
+03:00:01.250  a\\x1b[31mpi[7]          bind failed     port in use           127.0.0.1:80
 -- 3 failures were counted but not described: the ring buffer was full
 ";
 
