@@ -243,13 +243,13 @@ fn in_order(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     Ok(dated.into_iter().map(|(_, path)| path).collect())
 }
 
-/// When a file's records begin. All files of a rotated set may have the same
-/// `startup`, so what follows it counts.
+/// When a file's records begin. All files of a rotated set have the same
+/// `startup`, so what follows it counts, or else when the file was begun.
 fn begin(path: &Path) -> Result<Option<Timestamp>> {
     let mut current = Current::open(path.to_owned())?;
     let mut begin = None;
     while let Some(record) = current.next_record()? {
-        begin = time(&record).or(begin);
+        begin = time(&record["file"]).or(time(&record)).or(begin);
         if begin.is_some() && record["type"] != "startup" {
             break;
         }

@@ -50,8 +50,9 @@ struct Player {
     /// The moment that [`From`] means.
     begin: Option<Timestamp>,
     pace: Option<Pace>,
-    /// Every file of a rotated set begins with the same one.
-    startup: Option<Value>,
+    /// When and since which boot the run began whose `startup` was shown: every
+    /// file of a rotated set has it.
+    run: Option<[Value; 2]>,
     unknown: u64,
     misshapen: u64,
 }
@@ -64,7 +65,7 @@ impl Player {
             from: arguments.from,
             begin: None,
             pace: arguments.speed.map(Pace::new),
-            startup: None,
+            run: None,
             unknown: 0,
             misshapen: 0,
         }
@@ -84,7 +85,7 @@ impl Player {
             self.wait(&record, at)?;
             match self.format {
                 Format::Json => self.output.line(captures.line())?,
-                Format::Text => self.show(record)?,
+                Format::Text => self.show(&record)?,
             }
         }
         Ok(self.output.flush()?)
@@ -111,12 +112,13 @@ impl Player {
         Ok(())
     }
 
-    fn show(&mut self, record: Value) -> io::Result<()> {
-        match parse(&record) {
+    fn show(&mut self, record: &Value) -> io::Result<()> {
+        match parse(record) {
             Ok(Record::Startup(startup)) => {
-                if self.startup.as_ref() != Some(&record) {
+                let run = ["time", "boot_id"].map(|name| record[name].clone());
+                if self.run.as_ref() != Some(&run) {
                     self.output.startup(&startup, false)?;
-                    self.startup = Some(record);
+                    self.run = Some(run);
                 }
                 Ok(())
             }
