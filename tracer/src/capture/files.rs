@@ -104,10 +104,6 @@ impl Captures {
     }
 
     /// What could not be read of the files that are done.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "`tracer report` shows the numbers")
-    )]
     pub(crate) fn damage(&self) -> &Damage {
         &self.damage
     }

@@ -17,13 +17,12 @@ mod timeline;
 mod unseen;
 mod when;
 
-use std::{fs::File, io};
+use std::io;
 
-use anyhow::Context;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
 use crate::{
-    capture::read::{Damage, Reader},
+    capture::files::Captures,
     cli::{self, ReportFormat},
     exit::Failed,
     output::print,
@@ -48,22 +47,9 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
         comms: arguments.comms.clone(),
         kinds: arguments.kinds.clone(),
     });
-    let mut damage = Damage::default();
-    for path in &arguments.files {
-        let cannot = || format!("{} cannot be read", path.display());
-        let mut reader = Reader::new(File::open(path).with_context(cannot)?);
-        while let Some(line) = reader.next_line().with_context(cannot)? {
-            if let Some(record) = damage.parse(line) {
-                analysis.feed(&record);
-            }
-        }
-        if !reader.is_capture() && *reader.damage() != Damage::default() {
-            let why = anyhow::anyhow!("{} is no capture", path.display());
-            return Err(Failed::Running(why));
-        }
-        let bad_lines = damage.bad_lines;
-        damage = *reader.damage();
-        damage.bad_lines += bad_lines;
+    let mut captures = Captures::open(&arguments.files)?;
+    while let Some(record) = captures.next_record()? {
+        analysis.feed(&record);
     }
     let (width, colour) = print::paper();
     let top = arguments.top.get();
@@ -76,9 +62,9 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
                 zone,
                 top,
             };
-            text::report(&analysis, &[], &style)
+            text::report(&analysis, captures.notes(), &style)
         }
-        ReportFormat::Json => format!("{}\n", json::report(&analysis, &damage, top)),
+        ReportFormat::Json => format!("{}\n", json::report(&analysis, captures.damage(), top)),
     };
     match print::report(&told) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

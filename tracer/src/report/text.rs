@@ -13,7 +13,7 @@ use super::{
     runs::{COUNTERS, Kernel, Run, Totals},
     unseen,
 };
-use crate::output::sanitize::printable;
+use crate::output::sanitize::{harmless, printable};
 use layout::{Page, TIE};
 
 /// Runs that are told one by one.
@@ -103,7 +103,7 @@ fn captured(page: &mut Page<'_>, analysis: &Analysis, notes: &[String]) {
             0 => String::new(),
             more => format!("; {more} more such notes at the end"),
         };
-        page.labelled("files", &format!("{}{more}", shown(first)));
+        page.labelled("files", &format!("{}{more}", harmless(first)));
     }
     if let Some(run) = runs.last() {
         page.labelled("hooks", &hooks(run));
@@ -209,8 +209,8 @@ fn findings(page: &mut Page<'_>, analysis: &Analysis) {
         let count = others[0].count.saturating_add(others[1].count);
         page.blank();
         page.line(&format!(
-            "{} more with {} (--top N)",
-            many(keys, "finding"),
+            "{} with {} (--top N)",
+            more(keys, "finding"),
             many(count, "failure")
         ));
     }
@@ -274,8 +274,7 @@ fn listeners(page: &mut Page<'_>, analysis: &Analysis) {
 
 fn others(page: &mut Page<'_>, others: super::tally::Others, what: &str) {
     if others.keys > 0 {
-        let more = format!("{} more", many(others.keys, what));
-        page.row(&others.count.to_string(), &more, "");
+        page.row(&others.count.to_string(), &more(others.keys, what), "");
     }
 }
 
@@ -309,12 +308,11 @@ fn totals(page: &mut Page<'_>, analysis: &Analysis) {
     for row in rows.iter().take(page.style.top) {
         page.indented(&beside(row));
     }
-    let more = rows.len().saturating_sub(page.style.top);
-    let more = u64::try_from(more)
-        .unwrap_or(u64::MAX)
-        .saturating_add(totals.more);
-    if more > 0 {
-        page.indented(&format!("{} more", many(more, "network namespace")));
+    let left = rows.len().saturating_sub(page.style.top);
+    let left = u64::try_from(left).unwrap_or(u64::MAX);
+    let left = left.saturating_add(totals.more);
+    if left > 0 {
+        page.indented(&more(left, "network namespace"));
     }
     if totals.meanwhile > 0 && rows.iter().any(|row| !row.agrees()) {
         page.indented(&format!(
@@ -345,7 +343,7 @@ fn beside(row: &Kernel) -> String {
     let why = row
         .unavailable
         .as_deref()
-        .map(|why| format!(" ({})", shown(why)));
+        .map(|why| format!(" ({})", harmless(why)));
     format!(
         "netns {}: {}{}",
         row.netns,
@@ -373,11 +371,12 @@ fn not_seen(page: &mut Page<'_>, analysis: &Analysis, notes: &[String]) {
         page.indented("nothing that tracer knows of");
     }
     for sentence in sentences {
-        page.item("-", &shown(&sentence));
+        page.item("-", &harmless(&sentence));
     }
 }
 
-/// Text of a file as a terminal may have it.
+/// A name out of a file as a terminal may have it; sentences are tracer's own
+/// and hold names that are printable already.
 fn shown(text: &str) -> String {
     printable(text.as_bytes())
 }
@@ -421,6 +420,11 @@ pub(super) fn many(count: u64, what: &str) -> String {
         (_, false) => format!("{count} {what}s"),
         (_, true) => format!("{count} {what}es"),
     }
+}
+
+/// `1 more finding`, `2 more findings`
+fn more(count: u64, what: &str) -> String {
+    many(count, what).replacen(' ', " more ", 1)
 }
 
 fn at_least(count: u64, is_partial: bool) -> String {

@@ -31,7 +31,7 @@ pub(super) fn sentences(analysis: &Analysis) -> Vec<String> {
     let let_go = [
         (analysis.calls.let_go_of(), "finding"),
         (analysis.listeners.let_go_of(), "listener"),
-        (analysis.processes.let_go_of(), "process"),
+        (analysis.processes.let_go_of(), "program"),
     ];
     for (count, what) in let_go.into_iter().filter(|(count, _)| *count > 0) {
         let what = many(count, what);

@@ -105,10 +105,6 @@ fn ticks(page: &mut Page<'_>, columns: &Columns, wide: usize) {
             .saturating_add(columns.width_ms.saturating_mul(index));
         Timestamp::from_millisecond(ms).ok()
     };
-    let (Some(first), Some(last)) = (at(0), at(count.saturating_sub(1))) else {
-        return;
-    };
-    let is_one_day = page.is_one_day(first, last);
     let mut line = String::new();
     let mut used = 0;
     for index in 0..count {
@@ -116,11 +112,11 @@ fn ticks(page: &mut Page<'_>, columns: &Columns, wide: usize) {
         let Some(time) = at(index).filter(|_| column >= used) else {
             continue;
         };
-        let tick = page.tick(time, is_one_day);
+        let tick = page.tick(time, columns.width_ms);
         let padding = column.saturating_sub(line.chars().count());
         line.extend(std::iter::repeat_n(' ', padding));
         line.push_str(&tick);
-        // Room for three more of its length, so that they do not crowd.
+        // As much room again, so that they do not crowd.
         used = column + tick.chars().count() * 2;
     }
     page.verbatim(&format!("{}{line}", " ".repeat(LABEL)));

@@ -6,9 +6,9 @@ use super::{
         crowd::Crowd,
         record::{Advice, Census, Holder, Part, Queue},
     },
-    Page, at_least, many, name, named, shown,
+    Page, TIE, at_least, many, name, named, shown,
 };
-use crate::output::words;
+use crate::output::{sanitize::harmless, words};
 
 /// How many names are shown in one line.
 const NAMES: usize = 4;
@@ -16,8 +16,8 @@ const NAMES: usize = 4;
 pub(super) fn tell(page: &mut Page<'_>, number: usize, finding: &Finding<'_>, analysis: &Analysis) {
     let count = at_least(finding.count, finding.is_partial);
     let place = |boot, netns| match analysis.host(boot) {
-        Some(host) => format!("netns {netns} on {}", shown(host)),
-        None => format!("netns {netns}"),
+        Some(host) => format!("netns{TIE}{netns} on {}", shown(host)),
+        None => format!("netns{TIE}{netns}"),
     };
     match finding.about {
         About::Calls(key, calls) => {
@@ -87,7 +87,7 @@ fn ports(page: &mut Page<'_>, census: &Census) {
     if let Some(why) = &census.unavailable {
         page.indented(&format!(
             "where the ports went is not known: {}",
-            shown(why)
+            harmless(why)
         ));
         return;
     }
@@ -126,7 +126,7 @@ fn ports(page: &mut Page<'_>, census: &Census) {
     if let Some(why) = &census.incomplete {
         page.indented(&format!(
             "bound, unused sockets may be missing: {}",
-            shown(why)
+            harmless(why)
         ));
     }
     advice(page, &census.advice);
@@ -169,7 +169,7 @@ fn owner(state: &str, holder: &Holder) -> String {
             let why = holder
                 .reason
                 .as_deref()
-                .map(|why| format!(" ({})", shown(why)));
+                .map(|why| format!(" ({})", harmless(why)));
             format!("unknown{}", why.unwrap_or_default())
         }
         (other, _) => shown(other),
@@ -318,7 +318,7 @@ fn ghosts(listener: &Listener) -> String {
 fn advice(page: &mut Page<'_>, advice: &[Advice]) {
     for advice in advice {
         let id = page.dim(&format!("[{}]", shown(&advice.id)));
-        page.item("→", &format!("{} {id}", shown(&advice.text)));
+        page.item("→", &format!("{} {id}", harmless(&advice.text)));
     }
 }
 

@@ -31,7 +31,7 @@ impl<'a> Page<'a> {
             style,
             text: String::new(),
         };
-        page.is_one_day = window.is_some_and(|(first, last)| page.is_one_day(first, last));
+        page.is_one_day = window.is_some_and(|(first, last)| page.are_one_day(first, last));
         page
     }
 
@@ -154,17 +154,18 @@ impl<'a> Page<'a> {
         self.zoned(time).strftime("%H:%M:%S%.3f").to_string()
     }
 
-    /// `11-21 03:00`, or `03:00:00` within a day.
-    pub(super) fn tick(&self, time: Timestamp, is_one_day: bool) -> String {
-        let format = if is_one_day {
-            "%H:%M:%S"
-        } else {
-            "%m-%d %H:%M"
+    /// `11-21 03:00`, within a day `03:00:00`, and with a tenth where it needs
+    /// one.
+    pub(super) fn tick(&self, time: Timestamp, step_ms: i64) -> String {
+        let format = match (self.is_one_day, step_ms) {
+            (false, _) => "%m-%d %H:%M",
+            (true, ..1000) => "%H:%M:%S%.1f",
+            (true, _) => "%H:%M:%S",
         };
         self.zoned(time).strftime(format).to_string()
     }
 
-    pub(super) fn is_one_day(&self, first: Timestamp, last: Timestamp) -> bool {
+    fn are_one_day(&self, first: Timestamp, last: Timestamp) -> bool {
         self.zoned(first).date() == self.zoned(last).date()
     }
 
@@ -176,7 +177,7 @@ impl<'a> Page<'a> {
         if first == last {
             return format!("at {}", self.moment(first));
         }
-        let until = match self.is_one_day(first, last) {
+        let until = match self.are_one_day(first, last) {
             true => self.clock(last),
             false => self.moment(last),
         };
