@@ -12,6 +12,7 @@ use super::{
     record::{self, Census, Event, Queue, Who},
     runs::{self, Runs},
     tally::Tally,
+    text::many,
     timeline::{Bucket, Timeline},
 };
 
@@ -274,7 +275,9 @@ impl Analysis {
             self.start(record);
         }
         let time = record::time(&record["time"]);
-        if let Some(time) = time {
+        // Every file of a rotated set begins with the startup of its run.
+        let begun = record::time(&record["file"]["time"]);
+        if let Some(time) = begun.or(time) {
             self.span.add(time);
             let run = self.runs.current();
             run.first.get_or_insert(time);
@@ -289,6 +292,7 @@ impl Analysis {
                 self.runs.current().totals = Some(runs::totals(record));
                 Some(())
             }
+            "gap" => self.not_written(record, time),
             "lost" => time.map(|time| self.lost(time, record::amount(&record["count"]))),
             "end" => {
                 let reason = record::name(&record["reason"]).unwrap_or_default();
@@ -307,8 +311,11 @@ impl Analysis {
     }
 
     fn start(&mut self, record: &Value) {
-        let before = self.runs.told.last().and_then(|run| run.last);
-        if !self.runs.start(record) {
+        let before = self.runs.told.last();
+        let before = before.and_then(|run| Some((run.last?, run.file)));
+        let is_new = self.runs.start(record);
+        self.missing_files(record, before.filter(|_| !is_new));
+        if !is_new {
             return;
         }
         self.run = self.run.saturating_add(1);
@@ -321,9 +328,7 @@ impl Analysis {
             self.boots.push(boot);
         }
         self.boot = u32::try_from(index).unwrap_or(u32::MAX);
-        if let (Some(since), Some(until)) = (before, record::time(&record["time"]))
-            && since < until
-        {
+        if let (Some((since, _)), Some(until)) = (before, record::time(&record["time"])) {
             self.gap(Gap {
                 since,
                 until,
@@ -332,7 +337,45 @@ impl Analysis {
         }
     }
 
+    /// Looks at the number of a file in its rotated set. `before`: end and
+    /// number of the file before it, of the same run.
+    fn missing_files(&mut self, record: &Value, before: Option<(Timestamp, u64)>) {
+        let file = &record["file"];
+        let (Some(number), Some(begun)) =
+            (record::number(&file["number"]), record::time(&file["time"]))
+        else {
+            return;
+        };
+        self.runs.current().file = number;
+        let (since, next) = match before {
+            Some((since, last)) => (Some(since), last.saturating_add(1)),
+            None => (record::time(&record["time"]), 0),
+        };
+        if let Some(since) = since.filter(|_| number > next) {
+            self.gap(Gap {
+                since,
+                until: begun,
+                why: format!("{} of the set not here", many(number - next, "file")),
+            });
+        }
+    }
+
+    /// Records that could not be written.
+    fn not_written(&mut self, record: &Value, until: Option<Timestamp>) -> Option<()> {
+        let records = many(record::amount(&record["records"]), "record");
+        let reason = record::sentence(&record["reason"]).unwrap_or_default();
+        self.gap(Gap {
+            since: record::time(&record["since"])?,
+            until: until?,
+            why: format!("{records} not written: {reason}"),
+        });
+        Some(())
+    }
+
     fn gap(&mut self, gap: Gap) {
+        if gap.since > gap.until {
+            return;
+        }
         if self.gaps.len() < GAPS {
             self.gaps.push(gap);
         } else {

@@ -26,6 +26,8 @@ pub(super) struct Run {
     pub(super) first: Option<Timestamp>,
     /// The last record of it.
     pub(super) last: Option<Timestamp>,
+    /// The number of its last file, in a rotated set.
+    pub(super) file: u64,
     /// Purposes by tier.
     pub(super) tiers: BTreeMap<String, Vec<String>>,
     pub(super) degradations: Vec<String>,

@@ -335,6 +335,34 @@ fn rotated_files_are_one_run_and_restarts_leave_a_gap() {
 }
 
 #[test]
+fn files_that_are_not_here_and_records_that_were_not_written_leave_gaps() {
+    let file = |number: u64, time: &str| {
+        let mut record = startup();
+        record["file"] = json!({"number": number, "time": time});
+        record
+    };
+    let mut records = vec![file(3, "2026-11-21T03:00:01Z"), connect(2, 1, 1)];
+    records.push(file(4, "2026-11-21T03:00:03Z"));
+    records.push(connect(4, 1, 1));
+    records.push(file(7, "2026-11-21T03:00:08Z"));
+    records.push(json!({
+        "v": 1, "type": "gap", "time": "2026-11-21T03:00:10Z", "since": "2026-11-21T03:00:09Z",
+        "records": 12, "reason": "No space left on device",
+    }));
+    let analysis = all(&records);
+    assert_eq!(analysis.runs.told.len(), 1);
+    let gaps: Vec<_> = analysis.gaps.iter().map(|gap| gap.why.as_str()).collect();
+    let expected = [
+        "3 files of the set not here",
+        "2 files of the set not here",
+        "12 records not written: No space left on device",
+    ];
+    assert_eq!(gaps, expected);
+    let begun = analysis.window().map(|(first, _)| first.to_string());
+    assert_eq!(begun.as_deref(), Some("2026-11-21T03:00:01Z"));
+}
+
+#[test]
 fn what_is_lost_differs_or_is_unknown_is_told() {
     let mut records = capture();
     records.push(totals(9, 5));
