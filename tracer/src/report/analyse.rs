@@ -278,10 +278,7 @@ impl Analysis {
         // Every file of a rotated set begins with the startup of its run.
         let begun = record::time(&record["file"]["time"]);
         if let Some(time) = begun.or(time) {
-            self.span.add(time);
-            let run = self.runs.current();
-            run.first.get_or_insert(time);
-            run.last = run.last.max(Some(time));
+            self.at(time);
         }
         let understood = match kind {
             "startup" => Some(()),
@@ -308,6 +305,20 @@ impl Analysis {
         if understood.is_none() {
             self.skipped.not_understood = self.skipped.not_understood.saturating_add(1);
         }
+    }
+
+    /// Takes a failure in that was read already.
+    pub(super) fn feed_event(&mut self, event: &Event) {
+        self.records = self.records.saturating_add(1);
+        self.at(event.time);
+        self.event(event);
+    }
+
+    fn at(&mut self, time: Timestamp) {
+        self.span.add(time);
+        let run = self.runs.current();
+        run.first.get_or_insert(time);
+        run.last = run.last.max(Some(time));
     }
 
     fn start(&mut self, record: &Value) {

@@ -7,6 +7,7 @@
 mod analyse;
 mod crowd;
 mod json;
+mod line;
 mod record;
 mod runs;
 mod tally;
@@ -28,6 +29,7 @@ use crate::{
     output::print,
 };
 use analyse::{Analysis, Filter};
+use line::Line;
 
 /// Parses a moment of the command line.
 pub(crate) fn when(text: &str) -> Result<Timestamp, String> {
@@ -48,8 +50,11 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
         kinds: arguments.kinds.clone(),
     });
     let mut captures = Captures::open(&arguments.files)?;
-    while let Some(record) = captures.next_record()? {
-        analysis.feed(&record);
+    while let Some(line) = captures.next(line::parse)? {
+        match line {
+            Line::Event(event) => analysis.feed_event(&event),
+            Line::Other(record) => analysis.feed(&record),
+        }
     }
     let (width, colour) = print::paper();
     let top = arguments.top.get();

@@ -26,7 +26,7 @@ pub(super) struct Who {
 }
 
 /// One failure.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) time: Timestamp,
     pub(super) kind: Kind,
@@ -144,9 +144,14 @@ pub(super) fn amount(value: &Value) -> u64 {
     number(value).unwrap_or(0)
 }
 
-/// A name of bounded length.
+/// The name in `value`.
 pub(super) fn name(value: &Value) -> Option<String> {
-    value.as_str().map(|text| cut(text, NAME))
+    value.as_str().map(short)
+}
+
+/// A name of bounded length.
+pub(super) fn short(text: &str) -> String {
+    cut(text, NAME)
 }
 
 /// A sentence of bounded length.
@@ -187,13 +192,11 @@ fn people(value: &Value, most: usize) -> Vec<Who> {
     list(value, most).filter_map(who).collect()
 }
 
-pub(super) fn kind(value: &Value) -> Option<Kind> {
-    let name = value.as_str()?;
+pub(super) fn kind_named(name: &str) -> Option<Kind> {
     Kind::ALL.iter().copied().find(|kind| kind.name() == name)
 }
 
-fn cause(value: &Value) -> Option<Cause> {
-    let name = value.as_str()?;
+pub(super) fn cause_named(name: &str) -> Option<Cause> {
     Cause::ALL
         .iter()
         .copied()
@@ -204,8 +207,8 @@ fn cause(value: &Value) -> Option<Cause> {
 pub(super) fn event(record: &Value) -> Option<Event> {
     Some(Event {
         time: time(&record["time"])?,
-        kind: kind(&record["kind"])?,
-        cause: cause(&record["cause"])?,
+        kind: kind_named(record["kind"].as_str()?)?,
+        cause: cause_named(record["cause"].as_str()?)?,
         count: number(&record["count"]).unwrap_or(1),
         process: who(&record["process"]),
         holders: people(&record["holders"], LIST),

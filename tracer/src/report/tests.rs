@@ -7,6 +7,8 @@ use tracer_common::Kind;
 use super::{
     analyse::{About, Analysis, Filter},
     json,
+    line::{self, Line},
+    record,
     text::{self, Style},
 };
 use crate::capture::read::Damage;
@@ -54,7 +56,7 @@ fn dropped(kind: &str, second: u32) -> Value {
         "v": 1, "type": "event", "time": format!("2026-11-21T03:00:{second:02}Z"),
         "kind": kind, "cause": "accept_queue_full", "errno": null, "count": 1,
         "process": {"pid": 5, "comm": "api", "role": "acceptor", "kernel": false},
-        "holders": [{"pid": 5, "comm": "api"}, {"pid": 6, "comm": "master"}],
+        "holders": [{"pid": 5, "comm": "api", "kernel": false}, {"pid": 6, "comm": "master", "kernel": false}],
         "netns": 8, "local": "10.0.0.2:8080", "remote": "10.0.0.1:41000",
         "socket": {"inode": 99}, "accept_queue": {"len": 3, "max": 2}, "queue": 4,
     })
@@ -289,7 +291,7 @@ fn the_worst_census_and_the_worst_spell_are_told() {
         match finding.about {
             About::Calls(_, calls) => {
                 let worst = calls.worst.as_ref();
-                assert_eq!(worst.map(super::record::Census::taken), Some(199));
+                assert_eq!(worst.map(record::Census::taken), Some(199));
                 let time = worst.map(|census| census.time.to_string());
                 assert_eq!(time.as_deref(), Some("2026-11-21T03:00:02.5Z"));
                 assert_eq!(calls.censuses, 4);
@@ -495,6 +497,41 @@ fn hostile_records_do_no_harm() {
         let back: Result<Value, _> = serde_json::from_str(&object);
         assert!(back.is_ok());
     }
+}
+
+#[test]
+fn a_line_read_fast_says_the_same() {
+    let evils = [
+        Value::Null,
+        json!(-1),
+        json!(5),
+        json!(1.5),
+        json!("a\"\\ü"),
+        json!("x".repeat(300)),
+        json!([]),
+        json!({}),
+    ];
+    let (mut fast, mut slow) = (0, 0);
+    for evil in &evils {
+        for event in [connect(1, 2, 3), dropped("ack_dropped", 4)] {
+            mutations(
+                &event,
+                evil,
+                &mut |changed| match line::parse(changed.to_string().as_bytes()) {
+                    Some(Line::Event(event)) => {
+                        assert_eq!(Some(*event), record::event(changed), "{changed}");
+                        fast += 1;
+                    }
+                    Some(Line::Other(record)) => {
+                        assert_eq!(record, *changed);
+                        slow += 1;
+                    }
+                    None => assert!(!changed.is_object()),
+                },
+            );
+        }
+    }
+    assert!(fast > 50 && slow > 50, "{fast} {slow}");
 }
 
 #[test]
