@@ -18,6 +18,7 @@ mod options;
 mod packet;
 mod readme;
 mod replay;
+mod report;
 mod role;
 mod run;
 mod say;
