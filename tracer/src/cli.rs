@@ -8,6 +8,8 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
+use jiff::Timestamp;
+use tracer_common::Kind;
 
 use crate::{
     capture::{
@@ -44,6 +46,9 @@ pub(crate) enum Verb {
     /// Show every listener: how full its queue is, and who has it
     #[command(after_help = crate::exit::SNAPSHOT_HELP)]
     Listeners(Listeners),
+    /// Tell what capture files hold: what failed, who is behind it, what to do
+    #[command(after_help = crate::exit::FILES_HELP)]
+    Report(Report),
 }
 
 /// How records are written.
@@ -229,6 +234,54 @@ pub(crate) struct Listeners {
     pub(crate) format: Format,
 }
 
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people
+    Text,
+    /// One JSON object, see docs/report.md
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    /// Captures, or JSON Lines as `tracer watch --format json` writes them;
+    /// - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<OsString>,
+
+    /// Only what happened at this time or later: 2026-11-21T03:00:00Z,
+    /// "2026-11-21 03:00", 03:00 (the last one before now), "10m ago" (before
+    /// now)
+    #[arg(long, value_name = "TIME", value_parser = crate::report::when)]
+    pub(crate) since: Option<Timestamp>,
+
+    /// Only what happened at this time or earlier
+    #[arg(long, value_name = "TIME", value_parser = crate::report::when)]
+    pub(crate) until: Option<Timestamp>,
+
+    /// Only failures of this process: as caller, or as holder of the listener
+    /// (may be repeated)
+    #[arg(long = "pid", value_name = "PID")]
+    pub(crate) pids: Vec<u32>,
+
+    /// Only failures of processes with this name (may be repeated)
+    #[arg(long = "comm", value_name = "NAME")]
+    pub(crate) comms: Vec<String>,
+
+    /// Only failures of this kind, as in docs/records.md (may be repeated)
+    #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
+    pub(crate) kinds: Vec<Kind>,
+
+    /// Entries of each list
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) top: NonZeroUsize,
+
+    /// How to write the report
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) format: ReportFormat,
+}
+
 /// Why there is nothing to run.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -277,7 +330,7 @@ fn contradiction(verb: &Verb) -> Option<&'static str> {
     let (capture, run, is_watch) = match verb {
         Verb::Watch(watch) => (watch.capture()?, &watch.run, true),
         Verb::Record(record) => (record.capture(), &record.run, false),
-        Verb::Replay(_) | Verb::Ports(_) | Verb::Listeners(_) => return None,
+        Verb::Replay(_) | Verb::Report(_) | Verb::Ports(_) | Verb::Listeners(_) => return None,
     };
     let rotation = capture.rotation;
     if rotation.count.is_some() && !rotation.is_on() {
@@ -304,7 +357,7 @@ fn first_line(explanation: &str) -> String {
 
 /// Parses `10`, `10s`, `500ms`, `2m`, `1h`: at least a millisecond, at most ten
 /// years.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const TEN_YEARS_MS: u64 = 10 * 366 * 24 * 3600 * 1000;
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -330,6 +383,15 @@ fn speed(text: &str) -> Result<Speed, String> {
         Ok(speed) if speed > 0.0 && speed <= 1e6 => Ok(Speed(speed)),
         _ => Err("expected a number above 0, at most 1000000".into()),
     }
+}
+
+/// Parses the name of a kind of failures.
+fn kind(text: &str) -> Result<Kind, String> {
+    let found = Kind::ALL.iter().copied().find(|kind| kind.name() == text);
+    found.ok_or_else(|| {
+        let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]
@@ -389,6 +451,12 @@ mod tests {
             "tracer watch -G 1",
             "tracer watch -W 1",
             "tracer watch --overwrite",
+            "tracer report",
+            "tracer report x --since soon",
+            "tracer report x --until 25:00",
+            "tracer report x --kind drops",
+            "tracer report x --top 0",
+            "tracer report x --format html",
         ] {
             let why = wrong(line);
             assert!(
@@ -408,6 +476,7 @@ mod tests {
             "tracer listeners --help",
             "tracer replay --help",
             "tracer record --help",
+            "tracer report --help",
             "tracer --version",
         ] {
             let ended = parse(line.split(' ').map(OsString::from));

@@ -19,6 +19,7 @@ mod output;
 mod probe;
 mod reconcile;
 mod replay;
+mod report;
 mod snapshot;
 mod source;
 mod startup;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         cli::Verb::Replay(arguments) => replay::run(arguments),
         cli::Verb::Ports(arguments) => snapshot::ports(arguments),
         cli::Verb::Listeners(arguments) => snapshot::listeners(arguments),
+        cli::Verb::Report(arguments) => report::run(arguments),
     };
     match ended {
         Ok(code) => ExitCode::from(code),

@@ -18,10 +18,16 @@ pub(crate) struct Damage {
     pub(crate) bad_lines: u64,
 }
 
+/// A line as a record.
+pub(crate) fn object(line: &[u8]) -> Option<Value> {
+    let value = serde_json::from_slice(line).ok();
+    value.filter(Value::is_object)
+}
+
 impl Damage {
     /// Reads a line as a record, or counts it.
-    pub(crate) fn parse(&mut self, line: &[u8]) -> Option<Value> {
-        let record = serde_json::from_slice(line).ok().filter(Value::is_object);
+    pub(crate) fn parse<T>(&mut self, line: &[u8], parse: fn(&[u8]) -> Option<T>) -> Option<T> {
+        let record = parse(line);
         if record.is_none() {
             self.bad_lines += 1;
         }
@@ -65,10 +71,10 @@ mod tests {
     #[test]
     fn what_is_no_object_is_counted() {
         let mut damage = Damage::default();
-        assert!(damage.parse(b"{\"v\":1}").is_some());
+        assert!(damage.parse(b"{\"v\":1}", object).is_some());
         let deep = b"[".repeat(100_000);
         for bad in [&b""[..], b"1", b"[]", b"{", b"{}{}", b"\xff", &deep] {
-            assert!(damage.parse(bad).is_none());
+            assert!(damage.parse(bad, object).is_none());
         }
         assert_eq!(damage.bad_lines, 7);
     }

@@ -17,7 +17,10 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{damage::Damage, read::Reader};
+use super::{
+    damage::{Damage, object},
+    read::Reader,
+};
 use crate::output::sanitize::printable;
 
 /// What means standard input.
@@ -71,6 +74,15 @@ impl Captures {
     /// # Errors
     /// A file cannot be read, or is no capture at all.
     pub(crate) fn next_record(&mut self) -> Result<Option<Value>> {
+        self.next(object)
+    }
+
+    /// The same for who needs something else of the line; `None` is counted as
+    /// no record.
+    ///
+    /// # Errors
+    /// As for [`Self::next_record`].
+    pub(crate) fn next<T>(&mut self, parse: fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         loop {
             let Some(current) = &mut self.current else {
                 let Some(path) = self.waiting.pop_front() else {
@@ -82,7 +94,7 @@ impl Captures {
             if let Some(begin) = self.begin.filter(|_| current.records == 1) {
                 current.skip_to(begin);
             }
-            match current.next_record()? {
+            match current.next(parse)? {
                 Some(record) => return Ok(Some(record)),
                 None => self.close()?,
             }
@@ -104,10 +116,6 @@ impl Captures {
     }
 
     /// What could not be read of the files that are done.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "`tracer report` shows the numbers")
-    )]
     pub(crate) fn damage(&self) -> &Damage {
         &self.damage
     }
@@ -159,10 +167,10 @@ impl Current {
         })
     }
 
-    fn next_record(&mut self) -> Result<Option<Value>> {
+    fn next<T>(&mut self, parse: fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         let unreadable = || format!("{} cannot be read", name(&self.path));
         while let Some(line) = self.reader.next_line().with_context(unreadable)? {
-            let record = self.other.parse(line);
+            let record = self.other.parse(line, parse);
             if record.is_some() {
                 self.records += 1;
                 return Ok(record);
@@ -248,7 +256,7 @@ fn in_order(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
 fn begin(path: &Path) -> Result<Option<Timestamp>> {
     let mut current = Current::open(path.to_owned())?;
     let mut begin = None;
-    while let Some(record) = current.next_record()? {
+    while let Some(record) = current.next(object)? {
         begin = time(&record["file"]).or(time(&record)).or(begin);
         if begin.is_some() && record["type"] != "startup" {
             break;

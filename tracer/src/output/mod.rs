@@ -7,6 +7,7 @@ pub(crate) mod print;
 mod replayed;
 pub(crate) mod sanitize;
 mod text;
+pub(crate) mod words;
 
 use std::{
     io::{self, IsTerminal, Write},

@@ -1,6 +1,6 @@
 //! Snapshots, printed at once.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use super::{json, text};
 use crate::{
@@ -56,5 +56,25 @@ pub(crate) fn listeners(
             }
         }
     }
+    out.flush()
+}
+
+/// Columns of the terminal, or of a page (80) where there is none; and whether
+/// colour is wanted.
+pub(crate) fn paper() -> (usize, bool) {
+    let stdout = io::stdout();
+    let is_terminal = stdout.is_terminal();
+    let size = is_terminal.then(|| rustix::termios::tcgetwinsize(&stdout));
+    let columns = size
+        .and_then(Result::ok)
+        .map(|size| usize::from(size.ws_col));
+    let width = columns.filter(|columns| *columns > 0).unwrap_or(80);
+    (width.clamp(60, 160), text::has_colour(is_terminal))
+}
+
+/// Prints a report.
+pub(crate) fn report(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes())?;
     out.flush()
 }

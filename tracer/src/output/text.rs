@@ -32,12 +32,10 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// Colour and a header for a terminal, unless `NO_COLOR` says otherwise
-    /// (no-color.org: set and not empty).
+    /// A header and perhaps colour for a terminal.
     pub(super) fn detect(is_terminal: bool) -> Self {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            colour: is_terminal && !no_colour,
+            colour: has_colour(is_terminal),
             header: is_terminal,
             zone: TimeZone::system(),
         }
@@ -90,6 +88,13 @@ impl Style {
     }
 }
 
+/// Colour for a terminal, unless `NO_COLOR` says otherwise (no-color.org: set
+/// and not empty).
+pub(super) fn has_colour(is_terminal: bool) -> bool {
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    is_terminal && !no_colour
+}
+
 /// Widths of all columns but the last.
 const WIDTHS: [usize; 5] = [12, 22, 14, 20, 39];
 
@@ -132,7 +137,7 @@ fn name(process: &Process) -> String {
     }
 }
 
-fn what(kind: Kind) -> &'static str {
+pub(crate) fn what(kind: Kind) -> &'static str {
     match kind {
         Kind::ConnectFailed => "connect failed",
         Kind::BindFailed => "bind failed",
@@ -143,7 +148,7 @@ fn what(kind: Kind) -> &'static str {
     }
 }
 
-fn cause(cause: Cause) -> &'static str {
+pub(crate) fn cause(cause: Cause) -> &'static str {
     match cause {
         Cause::PortsExhausted => "ports exhausted",
         Cause::AddressTaken => "4-tuple taken",

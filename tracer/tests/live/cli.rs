@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
-use crate::{bpf, census, guest, limits, readme, record, replay, say, snapshot};
+use crate::{bpf, census, guest, limits, readme, record, replay, report, say, snapshot};
 
 /// A test of the command line.
 pub(crate) struct CliTest {
@@ -120,6 +120,10 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/replay-like-watch",
         run: replay::like_watch,
+    },
+    CliTest {
+        name: "cli/report",
+        run: report::all,
     },
     CliTest {
         name: "cli/replay-damaged",

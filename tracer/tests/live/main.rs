@@ -19,6 +19,7 @@ mod packet;
 mod readme;
 mod record;
 mod replay;
+mod report;
 mod role;
 mod run;
 mod say;

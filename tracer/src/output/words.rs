@@ -1,0 +1,32 @@
+//! What records call by a name, in words for people.
+
+use tracer_common::Cause;
+
+use super::text::snapshot::state;
+pub(crate) use super::text::{cause, what};
+use crate::explain::finding::PortState;
+
+/// A state of ports by its name in records.
+pub(crate) fn state_named(name: &str) -> Option<&'static str> {
+    let states = [
+        PortState::Established,
+        PortState::CloseWait,
+        PortState::SynSent,
+        PortState::SynRecv,
+        PortState::Closing,
+        PortState::TimeWait,
+        PortState::Listening,
+        PortState::BoundUnused,
+        PortState::BoundElsewhere,
+    ];
+    let found = states.into_iter().find(|state| state.name() == name);
+    found.map(state)
+}
+
+/// Whether a census can explain it.
+pub(crate) fn is_about_ports(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::PortsExhausted | Cause::AddressTaken | Cause::PortInUse
+    )
+}

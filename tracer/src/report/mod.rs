@@ -1,0 +1,80 @@
+//! `tracer report`: the story that captures tell.
+//!
+//! [`record`] takes from a record what can be trusted to be bounded,
+//! [`analyse`] makes findings of records (pure, streaming), [`text`] and
+//! [`json`] tell them.
+
+mod analyse;
+mod crowd;
+mod json;
+mod line;
+mod record;
+mod runs;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod text;
+mod timeline;
+mod unseen;
+mod when;
+
+use std::io;
+
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+
+use crate::{
+    capture::files::Captures,
+    cli::{self, ReportFormat},
+    exit::Failed,
+    output::print,
+};
+use analyse::{Analysis, Filter};
+use line::Line;
+
+/// Parses a moment of the command line.
+pub(crate) fn when(text: &str) -> Result<Timestamp, String> {
+    when::parse(text, &Zoned::now())
+}
+
+/// Reads the files and tells; returns the exit code.
+///
+/// # Errors
+/// A file cannot be read. A closed standard output is no error: nobody reads
+/// on.
+pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
+    let mut analysis = Analysis::new(Filter {
+        since: arguments.since,
+        until: arguments.until,
+        pids: arguments.pids.clone(),
+        comms: arguments.comms.clone(),
+        kinds: arguments.kinds.clone(),
+    });
+    let mut captures = Captures::open(&arguments.files)?;
+    while let Some(line) = captures.next(line::parse)? {
+        match line {
+            Line::Event(event) => analysis.feed_event(&event),
+            Line::Other(record) => analysis.feed(&record),
+        }
+    }
+    let (width, colour) = print::paper();
+    let top = arguments.top.get();
+    let told = match arguments.format {
+        ReportFormat::Text => {
+            let zone = TimeZone::system();
+            let style = text::Style {
+                width,
+                colour,
+                zone,
+                top,
+            };
+            text::report(&analysis, captures.notes(), &style)
+        }
+        ReportFormat::Json => format!("{}\n", json::report(&analysis, captures.damage(), top)),
+    };
+    match print::report(&told) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).into())
+        }
+        _ => Ok(0),
+    }
+}
