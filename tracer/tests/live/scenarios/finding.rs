@@ -18,7 +18,12 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1));
 pub(crate) const ALL: &[Scenario] = &[
     scenario("finding/backlog", &["syn_drop", "listener"], backlog),
     scenario("finding/somaxconn", &["syn_drop", "listener"], somaxconn),
-    scenario("finding/accepts", &["syn_drop", "acceptor"], accepts),
+    // An accept makes room for a SYN whose last ACK may find none.
+    scenario(
+        "finding/accepts",
+        &["syn_drop", "ack_drop", "acceptor"],
+        accepts,
+    ),
     scenario("finding/ghosts", &["ack_drop"], |case| {
         ghosts(case, &ack::plan(V4, 0, false), TOO_MANY as u64)
     }),
