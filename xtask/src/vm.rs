@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const BOOT_PATIENCE: Duration = Duration::from_secs(90);
 
 /// For all scenarios on all tiers.
-const RUN_PATIENCE: Duration = Duration::from_secs(900);
+const RUN_PATIENCE: Duration = Duration::from_secs(1500);
 
 /// From the last word of init to power-off.
 const END_PATIENCE: Duration = Duration::from_secs(15);
