@@ -23,21 +23,21 @@ fn commands() -> impl Iterator<Item = &'static str> {
 
 /// Runs each for a moment.
 pub(crate) fn every_command(path: &Path) -> Result<()> {
+    // Files that one command writes are there for the next, and must not stay.
+    let directory = Directory::new()?;
     let mut found = 0;
     for line in commands() {
         found += 1;
-        run(path, line).with_context(|| format!("`{line}`"))?;
+        run(path, &directory, line).with_context(|| format!("`{line}`"))?;
     }
     ensure!(found >= 5, "the README shows only {found} commands");
     Ok(())
 }
 
 /// As the README says, but root already and for a moment only.
-fn run(path: &Path, line: &str) -> Result<()> {
+fn run(path: &Path, directory: &Directory, line: &str) -> Result<()> {
     let mut words: Vec<&str> = line.split(' ').skip(2).collect();
     let verb = words.remove(0);
-    // Files that it writes must not stay.
-    let directory = Directory::new()?;
     let mut command = tracer::verb(&path.canonicalize()?, verb);
     command.current_dir(&directory.path);
     if !["watch", "record"].contains(&verb) {
