@@ -194,7 +194,7 @@ impl Expected {
             // same test at the same time (the listener is not locked there).
             let seen = &event["accept_queue"]["len"];
             let is_full = len > max;
-            if !(is_full && *seen == Value::from(len + 1)) {
+            if !(is_full && seen.as_u64() == Some(len + 1)) {
                 found.same("accept_queue.len", seen, &len.into());
             }
             found.same(
