@@ -163,8 +163,24 @@ impl Sock {
         read(self.0, config!(sk_hash))
     }
 
-    /// Both ends of a connection and its namespace, by one read of what all three
-    /// lie in. IPv4 also for an IPv6 socket that speaks to a v4-mapped address.
+    /// Both ends of a connection. IPv4 also for an IPv6 socket that speaks to a
+    /// v4-mapped address. Read one by one: programs that describe a failure have no
+    /// stack left for [`Self::connection`]'s copy.
+    #[inline(always)]
+    pub fn ends(self) -> (Address, Address) {
+        let remote_port = u16::from_be_bytes(read(self.0, config!(sk_dport)));
+        if self.is_ipv6() {
+            let remote = Address::v6(read(self.0, config!(sk_v6_daddr)), remote_port);
+            if remote.family == Family::V6 {
+                return (self.local_v6(), remote);
+            }
+        }
+        let remote = Address::v4(read(self.0, config!(sk_daddr)), remote_port);
+        (self.local_v4(), remote)
+    }
+
+    /// The same and the namespace, by one read of what all of it lies in: for
+    /// every connection that is closed.
     #[inline(always)]
     pub fn connection(self) -> (Address, Address, Net) {
         let common = self.common();

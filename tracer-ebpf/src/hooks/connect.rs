@@ -28,7 +28,7 @@ fn search_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock) {
     if sk.protocol() != IPPROTO_TCP {
         return;
     }
-    let (local, remote, _) = sk.connection();
+    let (local, remote) = sk.ends();
     let ends = Ends {
         local,
         remote: Some(remote),

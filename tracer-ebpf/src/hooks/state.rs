@@ -75,7 +75,7 @@ fn closed(ctx: &RawTracePointContext, sk: Sock) {
     if sk.hash() != before.hash {
         return;
     }
-    let (local, remote, _) = sk.connection();
+    let (local, remote) = sk.ends();
     let mut ends = Ends {
         local,
         remote: Some(remote),

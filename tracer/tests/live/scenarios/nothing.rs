@@ -18,6 +18,7 @@ pub(crate) const ALL: &[Scenario] = &[
         &["connect", "bind", "listen"],
         other_errors,
     ),
+    scenario("nothing/refused-by-verifier", &[], refused_by_verifier),
     scenario("nothing/repeated-syn", &["syn_drop"], repeated_syn),
     scenario("nothing/defer-accept", &["ack_drop"], defer_accept),
     scenario(
@@ -42,6 +43,20 @@ fn other_errors(case: &mut Case) -> Result<()> {
     ] {
         let fd = role.ok(&format!("socket {kind}"))?;
         role.fails(&order.replace("FD", &fd.to_string()), errno)?;
+    }
+    Ok(())
+}
+
+/// A kernel may lack a hook. That its verifier turns one of our programs down
+/// is our mistake, which falling back to another hook would hide; only then is
+/// there a sentence of its in brackets.
+fn refused_by_verifier(case: &mut Case) -> Result<()> {
+    let Some(tracer) = &case.tracer else {
+        return Ok(());
+    };
+    for hook in tracer.startup["hooks"].as_array().into_iter().flatten() {
+        let reason = hook["reason"].as_str().unwrap_or_default();
+        ensure!(!reason.contains(" ("), "{}: {reason}", hook["purpose"]);
     }
     Ok(())
 }
