@@ -110,11 +110,14 @@ fn run(options: &Options) -> i32 {
     let tests: Vec<_> = cli::ALL
         .iter()
         .filter(|test| options.wants(test.name))
+        .filter(|test| !options.brief || cli::kernel_has_a_part(test.name))
         .collect();
     let mut tally = Tally::default();
     let mut filtered = all.len() - scenarios.len();
     if !scenarios.is_empty() {
         for tier in &options.tiers {
+            let in_tier = |one: &&case::Scenario| options.in_tier(one.name, tier);
+            let scenarios: Vec<_> = scenarios.iter().filter(in_tier).copied().collect();
             tally.add(run::tier(options, tier, &scenarios));
         }
     }

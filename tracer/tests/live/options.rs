@@ -15,6 +15,8 @@ pub(crate) struct Options {
     pub(crate) filter: String,
     pub(crate) list: bool,
     pub(crate) oracle_only: bool,
+    /// Only what this kernel has a part in; see [`Options::in_tier`].
+    pub(crate) brief: bool,
 }
 
 impl Options {
@@ -37,6 +39,7 @@ impl Options {
                 "--filter" => options.filter = value()?,
                 "--list" => options.list = true,
                 "--oracle-only" => options.oracle_only = true,
+                "--brief" => options.brief = true,
                 _ => bail!("no such argument: {word}"),
             }
         }
@@ -54,6 +57,14 @@ impl Options {
             options.tiers = vec!["oracle".to_owned()];
         }
         Ok(options)
+    }
+
+    /// Whether a scenario is wanted in this tier. What a census says does not
+    /// depend on the hook that asked for it: in brief, the best tier and the one
+    /// that needs no function hook stand for all.
+    pub(crate) fn in_tier(&self, name: &str, tier: &str) -> bool {
+        let any_tier = name.starts_with("census/") || name.starts_with("finding/");
+        !(self.brief && any_tier && ["function", "kprobe"].contains(&tier))
     }
 
     /// True when a scenario of this name is wanted.
