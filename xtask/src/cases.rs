@@ -22,7 +22,7 @@ mod watching;
 use crate::live::{Counts, Run};
 use crate::place::Place;
 use crate::{run, say};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use lab::{Lab, Wire};
 use records::Records;
 use std::fmt;
@@ -83,6 +83,16 @@ struct Case {
     /// Stages it while tracer watches, checks what its programs saw, and says
     /// what tracer's records must say.
     stage: fn(&Lab) -> Result<Judge>,
+    /// What a report of it must say; `None`: there is no failure.
+    report: Option<Told>,
+}
+
+/// What the first screen of a report must say.
+struct Told {
+    /// The process that failed or did not accept: only what concerns it is
+    /// looked at, because other programs may fail at the same time.
+    of: &'static str,
+    words: &'static [&'static str],
 }
 
 /// Looks at the records so far: asked again and again until it is content.
@@ -192,7 +202,21 @@ fn judged(place: &Place, case: &Case, tracer: &Path) -> Result<()> {
     watching.stop()?;
     let records = watching.records(&lab)?;
     records.add_up()?;
-    judge(&records).context("after tracer's end")
+    judge(&records).context("after tracer's end")?;
+    match &case.report {
+        Some(told) => tells(&watching.first_screen(&lab, told.of)?, told.words),
+        None => Ok(()),
+    }
+}
+
+fn tells(screen: &str, words: &[&str]) -> Result<()> {
+    for word in words {
+        ensure!(
+            screen.contains(word),
+            "the first screen of the report does not say `{word}`:\n{screen}"
+        );
+    }
+    Ok(())
 }
 
 /// Stages a case under a tracer that writes text, and puts that into the case's page.

@@ -3,7 +3,7 @@
 
 use super::lab::{Lab, Wire};
 use super::records::{Culprit, advises, blames, names};
-use super::{Case, Judge};
+use super::{Case, Judge, Told};
 use anyhow::{Result, ensure};
 use std::fs;
 use std::path::Path;
@@ -18,6 +18,14 @@ pub(super) const CASE: Case = Case {
     name: "bound-and-unused",
     wire: Wire::Short,
     stage,
+    report: Some(Told {
+        of: "tnftp",
+        words: &[
+            "ports exhausted",
+            "bound, unused           hoarder[",
+            "[close-bound]",
+        ],
+    }),
 };
 
 fn stage(lab: &Lab) -> Result<Judge> {

@@ -3,7 +3,7 @@
 use super::lab::{Lab, Wire};
 use super::programs::{HTTP, url, web_server};
 use super::records::{Culprit, advises, blames, names};
-use super::{Case, Judge};
+use super::{Case, Judge, Told};
 use anyhow::{Result, ensure};
 
 const PROGRAM: &str = include_str!("scripts/pool.py");
@@ -15,6 +15,14 @@ pub(super) const CASE: Case = Case {
     name: "connections-kept-open",
     wire: Wire::Short,
     stage,
+    report: Some(Told {
+        of: "pool",
+        words: &[
+            "ports exhausted",
+            "connected               pool[",
+            "[limit-pool]",
+        ],
+    }),
 };
 
 fn stage(lab: &Lab) -> Result<Judge> {

@@ -4,7 +4,7 @@
 use super::lab::{Lab, Wire, until};
 use super::programs::{PROXY, nginx};
 use super::records::{advises, haunted, names, queue_was};
-use super::{Case, Judge};
+use super::{Case, Judge, Told};
 use anyhow::{Result, ensure};
 use std::path::Path;
 use std::time::Duration;
@@ -22,6 +22,16 @@ pub(super) const CASE: Case = Case {
     name: "fastcgi-slow-worker",
     wire: Wire::Long,
     stage,
+    report: Some(Told {
+        of: "fcgiwrap",
+        words: &[
+            "accept queue full",
+            " final ACKs), ",
+            "9 clients believed to be connected",
+            "nothing was accepted",
+            "[accept-faster]",
+        ],
+    }),
 };
 
 fn stage(lab: &Lab) -> Result<Judge> {

@@ -4,7 +4,7 @@
 use super::lab::{Lab, Wire};
 use super::programs::{HTTP, url, web_server};
 use super::records::{Culprit, advises, blames, names};
-use super::{Case, Judge};
+use super::{Case, Judge, Told};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
@@ -18,6 +18,14 @@ pub(super) const CASE: Case = Case {
     name: "libcurl-without-keepalive",
     wire: Wire::Short,
     stage,
+    report: Some(Told {
+        of: "stress",
+        words: &[
+            "ports exhausted",
+            "TIME_WAIT               closed by stress[",
+            "[keep-alive]",
+        ],
+    }),
 };
 
 fn stage(lab: &Lab) -> Result<Judge> {

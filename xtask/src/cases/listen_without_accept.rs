@@ -3,7 +3,7 @@
 
 use super::lab::{Lab, Wire, until};
 use super::records::{advises, haunted, names, queue_was};
-use super::{Case, Judge};
+use super::{Case, Judge, Told};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
@@ -21,6 +21,16 @@ pub(super) const CASE: Case = Case {
     name: "listen-without-accept",
     wire: Wire::Long,
     stage,
+    report: Some(Told {
+        of: "stuck",
+        words: &[
+            "accept queue full",
+            " final ACKs), ",
+            "9 clients believed to be connected",
+            "nothing was accepted",
+            "[accept-faster]",
+        ],
+    }),
 };
 
 fn stage(lab: &Lab) -> Result<Judge> {

@@ -4,7 +4,7 @@
 use super::lab::{Lab, Wire};
 use super::programs::{AB, HTTP, PROXY, nginx, url, web_server};
 use super::records::{Culprit, advises, blames, names};
-use super::{Case, Judge};
+use super::{Case, Judge, Told};
 use anyhow::{Context as _, Result, ensure};
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +18,15 @@ pub(super) const CASE: Case = Case {
     name: "proxy-without-keepalive",
     wire: Wire::Short,
     stage,
+    report: Some(Told {
+        of: "nginx",
+        words: &[
+            "ports exhausted",
+            "20 failed",
+            "TIME_WAIT               closed by nginx[",
+            "[keep-alive]",
+        ],
+    }),
 };
 
 fn stage(lab: &Lab) -> Result<Judge> {

@@ -19,6 +19,7 @@ pub(super) const CASE: Case = Case {
     name: "server-closes-first",
     wire: Wire::Short,
     stage,
+    report: None,
 };
 
 fn stage(lab: &Lab) -> Result<Judge> {

@@ -3,7 +3,7 @@
 
 use super::lab::{Lab, Wire, until};
 use super::records::{Culprit, advises, blames, names};
-use super::{Case, Judge};
+use super::{Case, Judge, Told};
 use anyhow::{Result, ensure};
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +19,14 @@ pub(super) const CASE: Case = Case {
     name: "server-restart",
     wire: Wire::Short,
     stage,
+    report: Some(Told {
+        of: "socat",
+        words: &[
+            "port in use",
+            "TIME_WAIT               closed by socat[",
+            "[reuse-addr]",
+        ],
+    }),
 };
 
 fn stage(lab: &Lab) -> Result<Judge> {

@@ -23,12 +23,15 @@ const ENDING: Duration = Duration::from_secs(30);
 pub(super) struct Watching {
     child: Child,
     output: PathBuf,
+    /// The same records, where they are kept as JSON.
+    capture: PathBuf,
 }
 
 impl Watching {
     /// Starts tracer and waits until its hooks are in place.
     pub(super) fn start(lab: &Lab, format: Format) -> Result<Self> {
         let output = lab.directory.join("tracer.out");
+        let capture = lab.directory.join("capture.zst");
         let stdout = File::create(&output)?;
         let mut command = Command::new("setpriv");
         command
@@ -37,7 +40,7 @@ impl Watching {
             .arg("watch");
         let ready = match format {
             Format::Json => {
-                command.args(["--format", "json"]);
+                command.args(["--format", "json", "-w"]).arg(&capture);
                 "\"type\":\"startup\""
             }
             Format::Text => {
@@ -48,6 +51,7 @@ impl Watching {
         let watching = Self {
             child: run::spawn(command.stdout(stdout))?,
             output,
+            capture,
         };
         until("tracer", || Ok(watching.text()?.contains(ready)))
             .with_context(|| watching.text().unwrap_or_default())?;
@@ -63,6 +67,19 @@ impl Watching {
     /// The records so far that are about the lab.
     pub(super) fn records(&self, lab: &Lab) -> Result<Records> {
         Records::read(&self.text()?, lab)
+    }
+
+    /// What `tracer report` of one process shows on a screen of 24 lines, after
+    /// the end.
+    pub(super) fn first_screen(&self, lab: &Lab, comm: &str) -> Result<String> {
+        let mut report = Command::new(lab.tracer());
+        let output = report
+            .args(["report", "--comm", comm])
+            .arg(&self.capture)
+            .output()?;
+        ensure!(output.status.success(), "tracer report: {output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().take(24).collect::<Vec<_>>().join("\n"))
     }
 
     /// Ends tracer, which must end well.
