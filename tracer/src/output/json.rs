@@ -84,7 +84,7 @@ fn served(served: &Served) -> Value {
     })
 }
 
-pub(super) fn failure(failure: &Failure) -> Value {
+pub(crate) fn failure(failure: &Failure) -> Value {
     json!({
         "v": VERSION,
         "type": "event",
