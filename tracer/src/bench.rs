@@ -75,7 +75,8 @@ pub fn json(path: &Path, load: Load) -> Result<()> {
     let mut mix = Mix::new(load.rate);
     let mut out = BufWriter::new(File::create(path)?);
     for _ in 0..load.events {
-        writeln!(out, "{}", json::failure(mix.next()))?;
+        serde_json::to_writer(&mut out, &json::failure(mix.next()))?;
+        out.write_all(b"\n")?;
     }
     Ok(out.flush()?)
 }
