@@ -8,6 +8,9 @@
 //! `capture` kept. `snapshot` looks once, without any hook.
 
 mod attribute;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod capture;
 mod cli;
 mod decode;

@@ -6,18 +6,20 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+mod event;
 pub(super) mod findings;
 pub(super) mod snapshot;
 
 use super::{End, Totals};
 use crate::{
     capture::Gap,
-    model::{Failure, Process, Queue, Role, errno_name, protocol_name},
+    model::{Failure, Process, Queue},
     probe::Served,
     reconcile::{Pair, Row},
     snapshot::listeners::Listener,
     startup::Startup,
 };
+use event::Event;
 
 /// Version of the schema: raised when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -84,53 +86,16 @@ fn served(served: &Served) -> Value {
     })
 }
 
-pub(super) fn failure(failure: &Failure) -> Value {
-    json!({
-        "v": VERSION,
-        "type": "event",
-        "time": time(failure.time),
-        "kind": failure.kind.name(),
-        "cause": failure.cause.name(),
-        "errno": failure.errno.and_then(errno_name),
-        "count": 1,
-        "process": failure.process.as_ref().map(|(process, role)| responsible(process, *role)),
-        "holders": failure.holders.iter().map(process).collect::<Vec<_>>(),
-        "netns": failure.netns,
-        "family": failure.family.name(),
-        "protocol": protocol_name(failure.protocol),
-        "local": failure.local.map(|address| address.to_string()),
-        "remote": failure.remote.map(|address| address.to_string()),
-        "socket": failure.inode.map(|inode| json!({ "inode": inode })),
-        "accept_queue": failure.accept_queue.map(|len| findings::accept_queue(len, failure.asked)),
-        "request_queue": failure.request_queue.map(queue),
-        "syncookie": failure.syncookie,
-        "port_range": failure.own_range.map(|(low, high)| json!({ "low": low, "high": high })),
-        "census": failure.census,
-        "queue": failure.queue,
-        "hook": failure.hook.name(),
-    })
-}
-
-fn responsible(who: &Process, role: Role) -> Value {
-    let mut value = process(who);
-    value["role"] = role.name().into();
-    value
+pub(crate) fn failure(failure: &Failure) -> Event<'_> {
+    Event::new(failure)
 }
 
 fn process(process: &Process) -> Value {
-    json!({
-        "pid": process.pid,
-        "tid": process.tid,
-        "comm": text(&process.comm),
-        "exe": process.exe.as_deref().map(text),
-        "cmdline": process.cmdline.as_deref().map(text),
-        "uid": process.uid,
-        "kernel": process.kernel,
-    })
+    json!(event::Process::new(process, None))
 }
 
 fn queue(queue: Queue) -> Value {
-    json!({ "len": queue.len, "max": queue.max })
+    json!(event::Queue::new(queue))
 }
 
 pub(super) fn totals(totals: &Totals) -> Value {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::{
     capture::{
@@ -65,6 +65,8 @@ pub(crate) struct Output {
     /// Where the capture will be.
     planned: Option<Options>,
     capture: Option<Writer>,
+    /// A record as JSON; its memory is used again for the next.
+    line: Vec<u8>,
 }
 
 struct Screen {
@@ -92,6 +94,7 @@ impl Output {
             }),
             planned: capture,
             capture: None,
+            line: Vec::new(),
         }
     }
 
@@ -103,23 +106,23 @@ impl Output {
 
     /// Writes one record to all who want it, as JSON or as text; each is made only
     /// if needed, and once.
-    fn record(
+    fn record<J: Serialize>(
         &mut self,
-        json: impl FnOnce() -> Value,
+        json: impl FnOnce() -> J,
         text: impl FnOnce(&text::Style) -> String,
     ) -> io::Result<()> {
-        let line = if self.has_json() {
-            format!("{}\n", json())
-        } else {
-            String::new()
-        };
+        if self.has_json() {
+            self.line.clear();
+            serde_json::to_writer(&mut self.line, &json())?;
+            self.line.push(b'\n');
+        }
         if let Some(capture) = &mut self.capture {
-            capture.write(line.as_bytes())?;
+            capture.write(&self.line)?;
         }
         match &mut self.screen {
             None => Ok(()),
             Some(Screen { out, style }) => match style {
-                Style::Json => out.write_all(line.as_bytes()),
+                Style::Json => out.write_all(&self.line),
                 Style::Text(style) => out.write_all(text(style).as_bytes()),
             },
         }

@@ -1,0 +1,90 @@
+//! What `cargo xtask bench` measures: a made-up night, written the real way.
+//! No public interface; only the feature `bench` has it.
+
+mod mix;
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use crate::{
+    capture::{rotate::Rotation, write::Options},
+    output::{End, Output, json},
+};
+use mix::Mix;
+
+/// How many events come before the loop looks up, as in `watch`.
+const BATCH: u64 = 1024;
+
+/// What is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// How many failures.
+    pub events: u64,
+    /// How many of them happen in a second, as their times tell.
+    pub rate: u64,
+}
+
+/// Writes a capture as `tracer record` does, while the failures happen: not one
+/// comes before its time, and what the writer cannot follow becomes a gap.
+///
+/// # Errors
+/// It cannot be written.
+pub fn capture(path: &Path, load: Load) -> Result<()> {
+    let mut mix = Mix::new(load.rate);
+    let options = Options {
+        path: path.to_owned(),
+        overwrite: true,
+        rotation: Rotation::default(),
+    };
+    let mut output = Output::new(None, Some(options));
+    output.startup(&mix.startup(), false)?;
+    let begun = Instant::now();
+    for number in 0..load.events {
+        if number % BATCH == 0 {
+            output.flush()?;
+            sleep_until(begun, number, load.rate);
+        }
+        output.failure(mix.next())?;
+    }
+    Ok(output.end(&End {
+        time: mix.now(),
+        reason: "count",
+        exit_code: 0,
+    })?)
+}
+
+/// Waits for the moment at which so many failures have happened.
+fn sleep_until(begun: Instant, events: u64, rate: u64) {
+    let micros = events.saturating_mul(1_000_000) / rate.max(1);
+    let due = begun + Duration::from_micros(micros);
+    thread::sleep(due.saturating_duration_since(Instant::now()));
+}
+
+/// Writes the same events as plain JSON Lines, as fast as it goes.
+///
+/// # Errors
+/// It cannot be written.
+pub fn json(path: &Path, load: Load) -> Result<()> {
+    let mut mix = Mix::new(load.rate);
+    let mut out = BufWriter::new(File::create(path)?);
+    for _ in 0..load.events {
+        serde_json::to_writer(&mut out, &json::failure(mix.next()))?;
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Makes the events and writes nothing: what the others cost beside.
+pub fn nothing(load: Load) {
+    let mut mix = Mix::new(load.rate);
+    for _ in 0..load.events {
+        std::hint::black_box(mix.next());
+    }
+}
