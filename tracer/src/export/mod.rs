@@ -8,6 +8,7 @@ mod column;
 mod csv;
 mod described;
 mod parquet;
+mod partial;
 mod rows;
 mod table;
 mod target;

@@ -2,15 +2,14 @@
 //! reads and that is whole or not there.
 
 use std::{
-    fs::{self, File},
     io::{self, IsTerminal, Stdout, Write},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 
-use crate::{capture, output::sanitize::printable};
+use super::partial::Partial;
+use crate::output::sanitize::printable;
 
 /// Where an export goes.
 pub(super) struct Target {
@@ -21,14 +20,7 @@ pub(super) struct Target {
 
 enum To {
     Stdout(Stdout),
-    File(Partial),
-}
-
-/// A file that is not whole yet: gone with this.
-struct Partial {
-    file: File,
-    path: PathBuf,
-    is_whole: bool,
+    File(PathBuf, Partial),
 }
 
 impl Target {
@@ -41,12 +33,8 @@ impl Target {
         let to = match path {
             None => To::Stdout(io::stdout()),
             Some(path) => {
-                let file = capture::create(path, overwrite);
-                To::File(Partial {
-                    file: file.with_context(|| cannot(path))?,
-                    path: path.to_owned(),
-                    is_whole: false,
-                })
+                let file = Partial::create(path, overwrite);
+                To::File(path.to_owned(), file.with_context(|| cannot(path))?)
             }
         };
         Ok(Self { to, failed: None })
@@ -64,8 +52,8 @@ impl Target {
     pub(super) fn finish(mut self, written: Result<()>) -> Result<()> {
         let error = match (written, self.failed.take()) {
             (Ok(()), None) => {
-                if let To::File(partial) = &mut self.to {
-                    partial.is_whole = true;
+                if let To::File(_, partial) = &self.to {
+                    partial.keep();
                 }
                 return Ok(());
             }
@@ -74,7 +62,7 @@ impl Target {
         };
         match self.to {
             To::Stdout(_) => Err(error),
-            To::File(partial) => Err(error.context(cannot(&partial.path))),
+            To::File(path, _) => Err(error.context(cannot(&path))),
         }
     }
 }
@@ -92,7 +80,7 @@ impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = match &mut self.to {
             To::Stdout(out) => out.write(bytes),
-            To::File(partial) => partial.file.write(bytes),
+            To::File(_, file) => file.write(bytes),
         };
         written.map_err(|error| self.note(error))
     }
@@ -100,7 +88,7 @@ impl Write for Target {
     fn flush(&mut self) -> io::Result<()> {
         let flushed = match &mut self.to {
             To::Stdout(out) => out.flush(),
-            To::File(_) => Ok(()),
+            To::File(_, file) => file.flush(),
         };
         flushed.map_err(|error| self.note(error))
     }
@@ -113,21 +101,5 @@ impl Target {
             self.failed = Some(error);
         }
         kind.into()
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if self.is_whole {
-            return;
-        }
-        // Only what was made here, if somebody put another in its place.
-        let same = match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
-            (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
-            _ => false,
-        };
-        if same {
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }
