@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use crate::{
         rotate::{self, Rotation},
         write::Options,
     },
+    export::Table,
     host::plan::Choice,
     replay::{From, Speed},
 };
@@ -49,6 +50,9 @@ pub(crate) enum Verb {
     /// Tell what capture files hold: what failed, who is behind it, what to do
     #[command(after_help = crate::exit::FILES_HELP)]
     Report(Report),
+    /// Write capture files as JSON Lines, CSV or Parquet, for other tools
+    #[command(after_help = crate::exit::FILES_HELP)]
+    Export(Export),
 }
 
 /// How records are written.
@@ -282,6 +286,55 @@ pub(crate) struct Report {
     pub(crate) format: ReportFormat,
 }
 
+/// What an export is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// All records as they are, one JSON object per line, see docs/records.md
+    Jsonl,
+    /// One table, see docs/export.md
+    Csv,
+    /// One table, see docs/export.md
+    Parquet,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    /// Captures, or JSON Lines as `tracer watch --format json` writes them;
+    /// -: standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<OsString>,
+
+    /// What to write
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+
+    /// Which table, for csv and parquet [default: events]
+    #[arg(long, value_enum)]
+    table: Option<Table>,
+
+    /// Write to this file, which must not exist; without it, or for -: to
+    /// standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Replace a file that exists already, but never through a symbolic link
+    #[arg(long, requires = "output")]
+    pub(crate) overwrite: bool,
+}
+
+impl Export {
+    /// The file to write; `None`: standard output.
+    pub(crate) fn output(&self) -> Option<&Path> {
+        let path = self.output.as_deref();
+        path.filter(|path| path.as_os_str() != "-")
+    }
+
+    /// The table to write.
+    pub(crate) fn table(&self) -> Table {
+        self.table.unwrap_or(Table::Events)
+    }
+}
+
 /// Why there is nothing to run.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -330,6 +383,7 @@ fn contradiction(verb: &Verb) -> Option<&'static str> {
     let (capture, run, is_watch) = match verb {
         Verb::Watch(watch) => (watch.capture()?, &watch.run, true),
         Verb::Record(record) => (record.capture(), &record.run, false),
+        Verb::Export(export) => return export_contradiction(export),
         Verb::Replay(_) | Verb::Report(_) | Verb::Ports(_) | Verb::Listeners(_) => return None,
     };
     let rotation = capture.rotation;
@@ -347,6 +401,14 @@ fn contradiction(verb: &Verb) -> Option<&'static str> {
     }
     (!run.command.is_empty())
         .then_some("-w - does not go with a command, whose output would get between the frames")
+}
+
+fn export_contradiction(export: &Export) -> Option<&'static str> {
+    if export.table.is_some() && export.format == ExportFormat::Jsonl {
+        return Some("--table is for csv and parquet: jsonl has all records");
+    }
+    (export.overwrite && export.output().is_none())
+        .then_some("-o - is no file: --overwrite does not go with it")
 }
 
 /// clap explains in paragraphs; the first line says what is wrong.
@@ -451,6 +513,13 @@ mod tests {
             "tracer watch -G 1",
             "tracer watch -W 1",
             "tracer watch --overwrite",
+            "tracer export x",
+            "tracer export --format csv",
+            "tracer export x --format xml",
+            "tracer export x --format csv --table processes",
+            "tracer export x --format jsonl --table events",
+            "tracer export x --format csv --overwrite",
+            "tracer export x --format csv -o - --overwrite",
             "tracer report",
             "tracer report x --since soon",
             "tracer report x --until 25:00",

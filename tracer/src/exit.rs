@@ -29,6 +29,9 @@ Exit codes:
   1  a file cannot be read, or is no capture
   2  the command line is wrong";
 
+/// Failed while running.
+pub(crate) const FAILED: u8 = 1;
+
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
 
@@ -62,7 +65,7 @@ impl Failed {
     /// The exit code that belongs to it.
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Running(_) => 1,
+            Self::Running(_) => FAILED,
             Self::NotPermitted(_) => 3,
             Self::Unsupported(_) => 4,
             Self::Command(code, _) => *code,

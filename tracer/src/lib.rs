@@ -5,7 +5,7 @@
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
 //! `output` writes. `watch` is the loop around it; `replay` shows again what
-//! `capture` kept. `snapshot` looks once, without any hook.
+//! `capture` kept, `export` writes it for other tools. `snapshot` looks once, without any hook.
 
 mod attribute;
 #[cfg(feature = "bench")]
@@ -16,6 +16,7 @@ mod cli;
 mod decode;
 mod exit;
 mod explain;
+mod export;
 mod host;
 mod model;
 mod output;
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
         cli::Verb::Replay(arguments) => replay::run(arguments),
         cli::Verb::Ports(arguments) => snapshot::ports(arguments),
         cli::Verb::Listeners(arguments) => snapshot::listeners(arguments),
+        cli::Verb::Export(arguments) => export::run(arguments),
         cli::Verb::Report(arguments) => report::run(arguments),
     };
     match ended {

@@ -233,7 +233,10 @@ fn exists(what: impl Display) -> io::Error {
 }
 
 /// Opens an empty file that nobody else may read, never through a symbolic link.
-fn open(path: &Path, overwrite: bool) -> io::Result<File> {
+///
+/// # Errors
+/// It exists, or with `overwrite` cannot be emptied.
+pub(crate) fn open(path: &Path, overwrite: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
     if !overwrite {

@@ -30,6 +30,8 @@ const STDIN: &str = "-";
 pub(crate) struct Captures {
     waiting: VecDeque<PathBuf>,
     current: Option<Current>,
+    /// How many were begun.
+    begun: u64,
     /// What is older is not wanted.
     begin: Option<Timestamp>,
     damage: Damage,
@@ -62,6 +64,7 @@ impl Captures {
         Ok(Self {
             waiting: waiting.into(),
             current: None,
+            begun: 0,
             begin: None,
             damage: Damage::default(),
             notes: Vec::new(),
@@ -89,6 +92,7 @@ impl Captures {
                     return Ok(None);
                 };
                 self.current = Some(Current::open(path)?);
+                self.begun += 1;
                 continue;
             };
             if let Some(begin) = self.begin.filter(|_| current.records == 1) {
@@ -113,6 +117,28 @@ impl Captures {
         current
             .map(|current| current.reader.line())
             .unwrap_or_default()
+    }
+
+    /// Which of the files the record is in, counted from 1.
+    pub(crate) fn file(&self) -> u64 {
+        self.begun
+    }
+
+    /// Whether this is one of the files that are still to be read, by whatever
+    /// name.
+    pub(crate) fn reads(&self, path: &Path) -> bool {
+        let identity = |path: &Path| {
+            let is_stdin = path.as_os_str() == STDIN;
+            let metadata = fs::metadata(if is_stdin {
+                Path::new("/dev/stdin")
+            } else {
+                path
+            });
+            let metadata = metadata.ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        let wanted = identity(path);
+        wanted.is_some() && self.waiting.iter().any(|file| identity(file) == wanted)
     }
 
     /// What could not be read of the files that are done.

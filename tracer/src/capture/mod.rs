@@ -12,6 +12,7 @@ pub(crate) mod read;
 pub(crate) mod rotate;
 pub(crate) mod write;
 
+pub(crate) use file::open as create;
 use jiff::Timestamp;
 
 /// Records that are not in the capture.

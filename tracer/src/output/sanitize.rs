@@ -34,6 +34,26 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
     shown
 }
 
+/// A line of JSON that means the same, and that no terminal acts on: what would
+/// be dangerous is escaped as JSON escapes it.
+pub(crate) fn json_harmless(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        // In JSON these stand between tokens only.
+        if matches!(character, '\t' | '\r') {
+            shown.push(' ');
+        } else if character.is_control() || reorders(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 fn push(shown: &mut String, character: char) {
     let code = u32::from(character);
     let _ = match character {
@@ -80,6 +100,19 @@ mod tests {
         for (bytes, expected) in table {
             assert_eq!(printable(bytes), *expected);
         }
+    }
+
+    #[test]
+    fn json_means_the_same() -> serde_json::Result<()> {
+        let line = "{\t\"a\":\r\"\u{9b}2J\u{7f}\\u001b\u{202e}\u{e0001}größe\"}";
+        let shown = json_harmless(line.as_bytes());
+        assert_eq!(
+            shown,
+            r#"{ "a": "\u009b2J\u007f\u001b\u202e\udb40\udc01größe"}"#
+        );
+        let parse = serde_json::from_str::<serde_json::Value>;
+        assert_eq!(parse(&shown)?, parse(line)?);
+        Ok(())
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
-use crate::{bpf, census, guest, limits, readme, record, replay, report, say, snapshot};
+use crate::{bpf, census, export, guest, limits, readme, record, replay, report, say, snapshot};
 
 /// A test of the command line.
 pub(crate) struct CliTest {
@@ -124,6 +124,22 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/report",
         run: report::all,
+    },
+    CliTest {
+        name: "cli/export",
+        run: export::all,
+    },
+    CliTest {
+        name: "cli/export-files",
+        run: export::files,
+    },
+    CliTest {
+        name: "cli/export-full-disk",
+        run: export::full_disk,
+    },
+    CliTest {
+        name: "cli/export-stdout-closed",
+        run: export::stdout_closed,
     },
     CliTest {
         name: "cli/replay-damaged",

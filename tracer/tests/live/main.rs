@@ -10,6 +10,7 @@ mod census;
 mod cli;
 mod counters;
 mod expect;
+mod export;
 mod guest;
 mod limits;
 mod netlink;

@@ -33,7 +33,7 @@ impl Directory {
     }
 
     /// A file system of its own in memory, which nobody else keeps busy.
-    fn in_memory(size: &str) -> Result<Self> {
+    pub(crate) fn in_memory(size: &str) -> Result<Self> {
         let mut directory = Self::new()?;
         let path = directory.path.to_str().context("not UTF-8")?;
         guest::mount_with("none", path, "tmpfs", 0, &format!("size={size}"))?;
