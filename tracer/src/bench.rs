@@ -15,7 +15,8 @@ use anyhow::Result;
 
 use crate::{
     capture::{rotate::Rotation, write::Options},
-    output::{End, Output, json},
+    output::{Output, json},
+    record::{End, Record},
 };
 use mix::Mix;
 
@@ -51,13 +52,14 @@ pub fn capture(path: &Path, load: Load) -> Result<()> {
             output.flush()?;
             sleep_until(begun, number, load.rate);
         }
-        output.failure(mix.next())?;
+        output.record(Record::Failure(mix.next()))?;
     }
-    Ok(output.end(&End {
+    output.record(Record::End(&End {
         time: mix.now(),
-        reason: "count",
+        reason: "count".into(),
         exit_code: 0,
-    })?)
+    }))?;
+    Ok(output.finish()?)
 }
 
 /// Waits for the moment at which so many failures have happened.

@@ -4,7 +4,7 @@
 //! The data's way: `host` learns what the kernel offers and plans, `probe`
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
-//! `output` writes. `watch` is the loop around it; `replay` shows again what
+//! `output` writes every [`record`]. `watch` is the loop around it; `replay` shows again what
 //! `capture` kept, `export` writes it for other tools. `snapshot` looks once, without any hook.
 
 mod attribute;
@@ -22,6 +22,7 @@ mod model;
 mod output;
 mod probe;
 mod reconcile;
+mod record;
 mod replay;
 mod report;
 mod snapshot;

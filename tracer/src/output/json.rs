@@ -3,6 +3,8 @@
 //! Names that are not UTF-8 have their invalid bytes replaced (JSON has no
 //! other way); nothing else is altered, serde_json escapes control characters.
 
+use std::io::Write;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -10,12 +12,12 @@ mod event;
 pub(super) mod findings;
 pub(super) mod snapshot;
 
-use super::{End, Totals};
 use crate::{
     capture::Gap,
     model::{Failure, Process, Queue},
     probe::Served,
     reconcile::{Pair, Row},
+    record::{End, Record, Totals},
     snapshot::listeners::Listener,
     startup::Startup,
 };
@@ -30,6 +32,26 @@ fn time(time: Timestamp) -> String {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Writes a record as a line without its end.
+///
+/// # Errors
+/// `out` cannot be written.
+pub(super) fn write(out: impl Write, record: Record<'_>) -> serde_json::Result<()> {
+    let value = match record {
+        // The one record that comes in floods is not made into a tree of values.
+        Record::Failure(of) => return serde_json::to_writer(out, &failure(of)),
+        Record::Startup(of) => startup(of),
+        Record::Census(census) => findings::census(census),
+        Record::NoCensus(time, id, scope, why) => findings::no_census(time, id, scope, why),
+        Record::Queue(finding) => findings::queue_finding(finding),
+        Record::Totals(of) => totals(of),
+        Record::Lost(time, count) => lost(time, count),
+        Record::Gap(time, of) => gap(time, of),
+        Record::End(of) => end(of),
+    };
+    serde_json::to_writer(out, &value)
 }
 
 pub(super) fn startup(startup: &Startup) -> Value {
@@ -141,7 +163,7 @@ fn pair(pair: Pair) -> Value {
     json!({ "tracer": pair.tracer, "kernel": pair.kernel, "difference": difference })
 }
 
-pub(super) fn lost(at: Timestamp, count: u64) -> Value {
+fn lost(at: Timestamp, count: u64) -> Value {
     json!({ "v": VERSION, "type": "lost", "time": time(at), "count": count })
 }
 
@@ -157,7 +179,7 @@ pub(crate) fn gap(at: Timestamp, gap: &Gap) -> Value {
     })
 }
 
-pub(super) fn end(end: &End) -> Value {
+fn end(end: &End) -> Value {
     json!({
         "v": VERSION,
         "type": "end",

@@ -14,49 +14,12 @@ use std::{
     process::ExitCode,
 };
 
-use jiff::Timestamp;
-use serde::Serialize;
-
 use crate::{
-    capture::{
-        Gap,
-        write::{Options, Writer},
-    },
+    capture::write::{Options, Writer},
     cli::Format,
-    explain::{
-        census::Scope,
-        finding::{Census, QueueFinding},
-    },
-    model::Failure,
-    reconcile::Row,
-    source::counters::{Counts, Health},
+    record::Record,
     startup::Startup,
 };
-
-/// What a `totals` record tells; everything since tracer attached.
-#[derive(Clone, Debug)]
-pub(crate) struct Totals {
-    pub(crate) time: Timestamp,
-    pub(crate) since: Timestamp,
-    /// The last one.
-    pub(crate) is_final: bool,
-    pub(crate) health: Health,
-    /// Records of the ring that could not be decoded.
-    pub(crate) malformed: u64,
-    pub(crate) counts: Counts,
-    pub(crate) rows: Vec<Row>,
-    /// Drops counted while the kernel's counters were being read: a difference
-    /// up to this says nothing.
-    pub(crate) meanwhile: u64,
-}
-
-/// What an `end` record tells.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct End {
-    pub(crate) time: Timestamp,
-    pub(crate) reason: &'static str,
-    pub(crate) exit_code: u8,
-}
 
 /// Where records go: to who watches, into a capture, or both.
 pub(crate) struct Output {
@@ -104,30 +67,6 @@ impl Output {
         self.planned.is_some() || self.screen.as_ref().is_some_and(is_json)
     }
 
-    /// Writes one record to all who want it, as JSON or as text; each is made only
-    /// if needed, and once.
-    fn record<J: Serialize>(
-        &mut self,
-        json: impl FnOnce() -> J,
-        text: impl FnOnce(&text::Style) -> String,
-    ) -> io::Result<()> {
-        if self.has_json() {
-            self.line.clear();
-            serde_json::to_writer(&mut self.line, &json())?;
-            self.line.push(b'\n');
-        }
-        if let Some(capture) = &mut self.capture {
-            capture.write(&self.line)?;
-        }
-        match &mut self.screen {
-            None => Ok(()),
-            Some(Screen { out, style }) => match style {
-                Style::Json => out.write_all(&self.line),
-                Style::Text(style) => out.write_all(text(style).as_bytes()),
-            },
-        }
-    }
-
     /// Begins the capture, too.
     ///
     /// # Errors
@@ -163,65 +102,31 @@ impl Output {
         }
     }
 
-    pub(crate) fn failure(&mut self, failure: &Failure) -> io::Result<()> {
-        self.record(
-            || json::failure(failure),
-            |style| style.failure(failure) + "\n",
-        )
-    }
-
-    pub(crate) fn census(&mut self, census: &Census) -> io::Result<()> {
-        self.record(
-            || json::findings::census(census),
-            |style| style.census(census),
-        )
-    }
-
-    pub(crate) fn queue(&mut self, finding: &QueueFinding) -> io::Result<()> {
-        self.record(
-            || json::findings::queue_finding(finding),
-            |style| style.queue(finding),
-        )
-    }
-
-    /// A census that could not be taken.
-    pub(crate) fn no_census(
-        &mut self,
-        time: Timestamp,
-        id: u64,
-        scope: &Scope,
-        why: &str,
-    ) -> io::Result<()> {
-        self.record(
-            || json::findings::no_census(time, id, scope, why),
-            |_| format!("   census {id} cannot be taken: {why}\n"),
-        )
-    }
-
-    pub(crate) fn lost(&mut self, time: Timestamp, count: u64) -> io::Result<()> {
-        self.record(
-            || json::lost(time, count),
-            |_| {
-                format!(
-                    "-- {count} failures were counted but not described: the ring buffer was full\n"
-                )
+    /// Writes one record to all who want it, as JSON or as text; each is made only
+    /// if needed, and once. Not for `startup`.
+    ///
+    /// # Errors
+    /// Nobody reads on, or standard output cannot be written.
+    pub(crate) fn record(&mut self, record: Record<'_>) -> io::Result<()> {
+        if self.has_json() {
+            self.line.clear();
+            json::write(&mut self.line, record)?;
+            self.line.push(b'\n');
+        }
+        if let Some(capture) = &mut self.capture {
+            capture.write(&self.line)?;
+        }
+        match &mut self.screen {
+            None => Ok(()),
+            Some(Screen { out, style }) => match style {
+                Style::Json => out.write_all(&self.line),
+                Style::Text(style) => out.write_all(style.record(record).as_bytes()),
             },
-        )
+        }
     }
 
-    /// What a capture lacks, when it is shown.
-    pub(crate) fn gap(&mut self, time: Timestamp, gap: &Gap) -> io::Result<()> {
-        self.record(|| json::gap(time, gap), |style| style.gap(gap))
-    }
-
-    pub(crate) fn totals(&mut self, totals: &Totals) -> io::Result<()> {
-        self.record(|| json::totals(totals), |_| text::totals(totals))?;
-        self.flush()
-    }
-
-    /// Ends the capture, too.
-    pub(crate) fn end(&mut self, end: &End) -> io::Result<()> {
-        self.record(|| json::end(end), |_| String::new())?;
+    /// Ends the capture with what was written.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
         self.capture.as_mut().map_or(Ok(()), Writer::finish)
     }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tracer_common::{Cause, Family, Hook, Kind};
 
-use super::{Totals, json, text};
+use super::{json, text};
 use crate::{
     explain::{
         advice::{on_census, on_queue, tests::dice::Dice},
@@ -14,12 +14,13 @@ use crate::{
     },
     model::{Failure, Process, Queue, Role},
     reconcile::{Pair, Row},
-    replay::parse::{Record, Unread, parse},
+    record::Totals,
+    replay::parse::{Parsed, Unread, parse},
     source::counters::Health,
 };
 
 /// A record as JSON, read again.
-fn reread(record: &Value) -> Result<Record, Unread> {
+fn reread(record: &Value) -> Result<Parsed, Unread> {
     let line = record.to_string();
     parse(&serde_json::from_str(&line).unwrap_or_default())
 }
@@ -114,7 +115,7 @@ fn failures() {
         let record = value(&before);
         let after = reread(&record);
         assert!(
-            matches!(&after, Ok(Record::Failure(after)) if value(after) == record
+            matches!(&after, Ok(Parsed::Failure(after)) if value(after) == record
                 && style.failure(after) == style.failure(&before)),
             "{record}\n{after:?}"
         );
@@ -138,7 +139,7 @@ fn censuses() {
         let record = json::findings::census(&before);
         let after = reread(&record);
         assert!(
-            matches!(&after, Ok(Record::Census(after)) if json::findings::census(after) == record
+            matches!(&after, Ok(Parsed::Census(after)) if json::findings::census(after) == record
                 && style.census(after) == style.census(&before)),
             "{record}\n{after:?}"
         );
@@ -162,7 +163,7 @@ fn queues() {
         let record = json::findings::queue_finding(&before);
         let after = reread(&record);
         assert!(
-            matches!(&after, Ok(Record::Queue(after)) if json::findings::queue_finding(after) == record
+            matches!(&after, Ok(Parsed::Queue(after)) if json::findings::queue_finding(after) == record
                 && first_lines(&style.queue(after)) == first_lines(&style.queue(&before))),
             "{record}\n{after:?}"
         );
@@ -221,7 +222,7 @@ fn totals() {
         let record = json::totals(&before);
         let after = reread(&record);
         assert!(
-            matches!(&after, Ok(Record::Totals(after)) if json::totals(after) == record
+            matches!(&after, Ok(Parsed::Totals(after)) if json::totals(after) == record
                 && text::totals(after) == text::totals(&before)),
             "{record}\n{after:?}"
         );
@@ -244,9 +245,9 @@ fn whatever_a_record_holds() {
             spoil(&mut record, &mut dice);
         }
         let shown = match parse(&record) {
-            Ok(Record::Failure(failure)) => style.failure(&failure),
-            Ok(Record::Census(census)) => style.census(&census),
-            Ok(Record::Queue(finding)) => style.queue(&finding),
+            Ok(Parsed::Failure(failure)) => style.failure(&failure),
+            Ok(Parsed::Census(census)) => style.census(&census),
+            Ok(Parsed::Queue(finding)) => style.queue(&finding),
             Ok(_) => String::new(),
             Err(_) => {
                 not += 1;

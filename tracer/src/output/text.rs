@@ -8,13 +8,14 @@ use std::fmt::Write;
 use jiff::{Timestamp, tz::TimeZone};
 use tracer_common::{Cause, Kind};
 
-use super::{Totals, sanitize::printable};
+use super::sanitize::printable;
 use crate::{
     capture::Gap,
     host::plan::Tier,
     model::{Failure, Process, Queue},
     probe::Served,
     reconcile::{Pair, Row},
+    record::{Record, Totals},
     startup::Startup,
 };
 
@@ -48,6 +49,24 @@ impl Style {
         let cells = ["TIME", "PROCESS", "WHAT", "CAUSE", "ADDRESSES", "QUEUE"];
         let line = align(cells.map(str::to_owned)).concat();
         format!("{}\n", self.paint(DIM, line.trim_end()))
+    }
+
+    /// A record as lines, each with its end; nothing for some.
+    pub(super) fn record(&self, record: Record<'_>) -> String {
+        match record {
+            Record::Startup(_) | Record::End(_) => String::new(),
+            Record::Failure(failure) => self.failure(failure) + "\n",
+            Record::Census(census) => self.census(census),
+            Record::NoCensus(_, id, _, why) => {
+                format!("   census {id} cannot be taken: {why}\n")
+            }
+            Record::Queue(finding) => self.queue(finding),
+            Record::Totals(of) => totals(of),
+            Record::Lost(_, count) => format!(
+                "-- {count} failures were counted but not described: the ring buffer was full\n"
+            ),
+            Record::Gap(_, gap) => self.gap(gap),
+        }
     }
 
     pub(super) fn failure(&self, failure: &Failure) -> String {

@@ -72,6 +72,12 @@ impl Field for u16 {
     }
 }
 
+impl Field for u8 {
+    fn read(value: &Value) -> Option<Self> {
+        value.as_u64()?.try_into().ok()
+    }
+}
+
 impl Field for i32 {
     fn read(value: &Value) -> Option<Self> {
         value.as_i64()?.try_into().ok()

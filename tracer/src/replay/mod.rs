@@ -20,7 +20,7 @@ use crate::{
 pub(crate) use from::From;
 use pace::Pace;
 pub(crate) use pace::Speed;
-use parse::{Record, Unread, parse};
+use parse::{Parsed, Unread, parse};
 
 /// Shows the records of files; returns the exit code.
 ///
@@ -114,23 +114,14 @@ impl Player {
 
     fn show(&mut self, record: &Value) -> Result<()> {
         match parse(record) {
-            Ok(Record::Startup(startup)) => {
+            Ok(Parsed::Startup(startup)) => {
                 let run = ["time", "boot_id"].map(|name| record[name].clone());
                 if self.run.as_ref() != Some(&run) {
                     self.output.startup(&startup, false)?;
                     self.run = Some(run);
                 }
             }
-            Ok(Record::Failure(failure)) => self.output.failure(&failure)?,
-            Ok(Record::Census(census)) => self.output.census(&census)?,
-            Ok(Record::NoCensus(time, id, scope, why)) => {
-                self.output.no_census(time, id, &scope, &why)?;
-            }
-            Ok(Record::Queue(finding)) => self.output.queue(&finding)?,
-            Ok(Record::Totals(totals)) => self.output.totals(&totals)?,
-            Ok(Record::Lost(time, count)) => self.output.lost(time, count)?,
-            Ok(Record::Gap(time, gap)) => self.output.gap(time, &gap)?,
-            Ok(Record::End) => {}
+            Ok(parsed) => self.output.record(parsed.record())?,
             Err(Unread::UnknownType) => self.unknown += 1,
             Err(Unread::Misshapen) => self.misshapen += 1,
         }

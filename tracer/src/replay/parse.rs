@@ -16,14 +16,14 @@ use crate::{
     },
     host::clock::Clocks,
     model::{Asked, Failure, Process, Queue},
-    output::Totals,
     probe::{By, Served},
+    record::{End, Record, Totals},
     startup::Startup,
 };
 
-/// A record that was understood.
+/// A record that was understood, with all that it is made of.
 #[derive(Debug)]
-pub(crate) enum Record {
+pub(crate) enum Parsed {
     Startup(Startup),
     Failure(Failure),
     Census(Census),
@@ -33,7 +33,24 @@ pub(crate) enum Record {
     Totals(Totals),
     Lost(Timestamp, u64),
     Gap(Timestamp, Gap),
-    End,
+    End(End),
+}
+
+impl Parsed {
+    /// As sinks take it.
+    pub(crate) fn record(&self) -> Record<'_> {
+        match self {
+            Self::Startup(startup) => Record::Startup(startup),
+            Self::Failure(failure) => Record::Failure(failure),
+            Self::Census(census) => Record::Census(census),
+            Self::NoCensus(time, id, scope, why) => Record::NoCensus(*time, *id, scope, why),
+            Self::Queue(finding) => Record::Queue(finding),
+            Self::Totals(totals) => Record::Totals(totals),
+            Self::Lost(time, count) => Record::Lost(*time, *count),
+            Self::Gap(time, gap) => Record::Gap(*time, gap),
+            Self::End(end) => Record::End(end),
+        }
+    }
 }
 
 /// Why one was not.
@@ -49,20 +66,20 @@ pub(crate) enum Unread {
 const VERSION: u64 = 1;
 
 /// Reads a record. Fields that nobody knows are ignored.
-pub(crate) fn parse(record: &Value) -> Result<Record, Unread> {
+pub(crate) fn parse(record: &Value) -> Result<Parsed, Unread> {
     if get::<u64>(record, "v").is_some_and(|version| version != VERSION) {
         return Err(Unread::UnknownType);
     }
     let read = match record.get("type").and_then(Value::as_str) {
-        Some("startup") => startup(record).map(Record::Startup),
-        Some("event") => failure(record).map(Record::Failure),
+        Some("startup") => startup(record).map(Parsed::Startup),
+        Some("event") => failure(record).map(Parsed::Failure),
         Some("census") if record.get("unavailable").is_some() => no_census(record),
-        Some("census") => findings::census(record).map(Record::Census),
-        Some("queue") => findings::queue(record).map(Record::Queue),
-        Some("totals") => totals::totals(record).map(Record::Totals),
+        Some("census") => findings::census(record).map(Parsed::Census),
+        Some("queue") => findings::queue(record).map(Parsed::Queue),
+        Some("totals") => totals::totals(record).map(Parsed::Totals),
         Some("lost") => lost(record),
         Some("gap") => gap(record),
-        Some("end") => Some(Record::End),
+        Some("end") => end(record),
         _ => return Err(Unread::UnknownType),
     };
     read.ok_or(Unread::Misshapen)
@@ -202,7 +219,7 @@ impl Field for Process {
     }
 }
 
-fn no_census(record: &Value) -> Option<Record> {
+fn no_census(record: &Value) -> Option<Parsed> {
     let scope = Scope {
         netns: get(record, "netns")?,
         kind: get(record, "kind")?,
@@ -215,18 +232,26 @@ fn no_census(record: &Value) -> Option<Record> {
     };
     let (time, id) = (get(record, "time")?, get(record, "id")?);
     let why = get(record, "unavailable")?;
-    Some(Record::NoCensus(time, id, scope, why))
+    Some(Parsed::NoCensus(time, id, scope, why))
 }
 
-fn lost(record: &Value) -> Option<Record> {
-    Some(Record::Lost(get(record, "time")?, get(record, "count")?))
+fn lost(record: &Value) -> Option<Parsed> {
+    Some(Parsed::Lost(get(record, "time")?, get(record, "count")?))
 }
 
-fn gap(record: &Value) -> Option<Record> {
+fn gap(record: &Value) -> Option<Parsed> {
     let gap = Gap {
         since: get(record, "since")?,
         records: get(record, "records")?,
         reason: get(record, "reason")?,
     };
-    Some(Record::Gap(get(record, "time")?, gap))
+    Some(Parsed::Gap(get(record, "time")?, gap))
+}
+
+fn end(record: &Value) -> Option<Parsed> {
+    Some(Parsed::End(End {
+        time: get(record, "time")?,
+        reason: get(record, "reason")?,
+        exit_code: get(record, "exit_code")?,
+    }))
 }

@@ -12,9 +12,10 @@ use crate::{
     decode::decode,
     explain::{closers::Closers, worker::Answer},
     host::plan::Purpose,
-    output::{End, Output, Totals, say},
+    output::{Output, say},
     probe::Probe,
     reconcile::reconcile,
+    record::{End, Record, Totals},
     source::{counters::Counters, live::Live},
     startup::Startup,
 };
@@ -104,10 +105,11 @@ impl Session {
     /// Shows what was found out.
     pub(super) fn found(&mut self, answer: Answer) -> Result<()> {
         match answer {
-            Answer::Census(census) => self.output.census(&census)?,
-            Answer::Queue(finding) => self.output.queue(&finding)?,
+            Answer::Census(census) => self.output.record(Record::Census(&census))?,
+            Answer::Queue(finding) => self.output.record(Record::Queue(&finding))?,
             Answer::NoCensus(id, scope, why) => {
-                self.output.no_census(Timestamp::now(), id, &scope, &why)?;
+                let record = Record::NoCensus(Timestamp::now(), id, &scope, &why);
+                self.output.record(record)?;
             }
         }
         Ok(self.output.flush()?)
@@ -134,7 +136,7 @@ impl Session {
         let mut failure = self.attributor.attribute(&event);
         if failure.concerns(&self.pids) {
             self.explainer.explain(&mut failure, event.raw.accepts);
-            self.output.failure(&failure)?;
+            self.output.record(Record::Failure(&failure))?;
             self.shown += 1;
         }
         Ok(())
@@ -159,7 +161,7 @@ impl Session {
         let lost = self.lost()?;
         let new = lost.saturating_sub(self.lost_shown);
         if new > 0 {
-            self.output.lost(Timestamp::now(), new)?;
+            self.output.record(Record::Lost(Timestamp::now(), new))?;
             self.lost_shown = lost;
         }
         Ok(self.output.flush()?)
@@ -189,7 +191,8 @@ impl Session {
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
         };
-        Ok(self.output.totals(&totals)?)
+        self.output.record(Record::Totals(&totals))?;
+        Ok(self.output.flush()?)
     }
 
     /// Shows what is left, the totals and the end.
@@ -204,11 +207,12 @@ impl Session {
         self.drain(Live::CAPACITY)?;
         self.show_losses()?;
         self.totals(true)?;
-        Ok(self.output.end(&End {
+        self.output.record(Record::End(&End {
             time: Timestamp::now(),
-            reason,
+            reason: reason.to_owned(),
             exit_code,
-        })?)
+        }))?;
+        Ok(self.output.finish()?)
     }
 }
 

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    output::Totals,
     reconcile::{Pair, Row},
+    record::Totals,
     replay::fields::{Field, get},
     source::counters::{Counts, Health},
 };
