@@ -6,20 +6,19 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-mod event;
+pub(crate) mod event;
 pub(super) mod findings;
 pub(super) mod snapshot;
 
 use super::{End, Totals};
 use crate::{
     capture::Gap,
-    model::{Failure, Process, Queue},
+    model::{Process, Queue},
     probe::Served,
     reconcile::{Pair, Row},
     snapshot::listeners::Listener,
     startup::Startup,
 };
-use event::Event;
 
 /// Version of the schema: raised when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -86,16 +85,20 @@ fn served(served: &Served) -> Value {
     })
 }
 
-pub(crate) fn failure(failure: &Failure) -> Event<'_> {
-    Event::new(failure)
-}
-
 fn process(process: &Process) -> Value {
-    json!(event::Process::new(process, None))
+    json!({
+        "pid": process.pid,
+        "tid": process.tid,
+        "comm": text(&process.comm),
+        "exe": process.exe.as_deref().map(text),
+        "cmdline": process.cmdline.as_deref().map(text),
+        "uid": process.uid,
+        "kernel": process.kernel,
+    })
 }
 
 fn queue(queue: Queue) -> Value {
-    json!(event::Queue::new(queue))
+    json!({ "len": queue.len, "max": queue.max })
 }
 
 pub(super) fn totals(totals: &Totals) -> Value {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     capture::{
@@ -104,16 +104,25 @@ impl Output {
         self.planned.is_some() || self.screen.as_ref().is_some_and(is_json)
     }
 
+    fn record(
+        &mut self,
+        json: impl FnOnce() -> Value,
+        text: impl FnOnce(&text::Style) -> String,
+    ) -> io::Result<()> {
+        let json = |line: &mut Vec<u8>| line.extend_from_slice(json().to_string().as_bytes());
+        self.write(json, text)
+    }
+
     /// Writes one record to all who want it, as JSON or as text; each is made only
     /// if needed, and once.
-    fn record<J: Serialize>(
+    fn write(
         &mut self,
-        json: impl FnOnce() -> J,
+        json: impl FnOnce(&mut Vec<u8>),
         text: impl FnOnce(&text::Style) -> String,
     ) -> io::Result<()> {
         if self.has_json() {
             self.line.clear();
-            serde_json::to_writer(&mut self.line, &json())?;
+            json(&mut self.line);
             self.line.push(b'\n');
         }
         if let Some(capture) = &mut self.capture {
@@ -164,8 +173,8 @@ impl Output {
     }
 
     pub(crate) fn failure(&mut self, failure: &Failure) -> io::Result<()> {
-        self.record(
-            || json::failure(failure),
+        self.write(
+            |line| json::event::write(failure, line),
             |style| style.failure(failure) + "\n",
         )
     }
