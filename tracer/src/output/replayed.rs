@@ -91,17 +91,8 @@ fn time(dice: &mut Dice) -> Timestamp {
 }
 
 fn process(dice: &mut Dice) -> Process {
-    let texts = [
-        &b""[..],
-        b"curl",
-        "größe".as_bytes(),
-        b"\x1b[2J",
-        b"\\",
-        b"a b\"c\n",
-        b"~\x7f",
-        b"a\xff\0",
-    ]
-    .map(<[u8]>::to_vec);
+    let texts = ["", "curl", "größe", "\u{1b}[2J\\", "~\u{7f}", "a b\"c\n"]
+        .map(|text| text.as_bytes().to_vec());
     let mut text = || dice.of(&texts);
     let (comm, exe, cmdline) = (text().unwrap_or_default(), text(), text());
     Process {
@@ -181,6 +172,18 @@ fn failures() {
                 && style.failure(after) == style.failure(&before)),
             "{record}\n{after:?}"
         );
+    }
+}
+
+#[test]
+fn names_are_escaped_as_serde_json_does() {
+    let mut dice = Dice(6);
+    for byte in 0..=u8::MAX {
+        let mut failure = failure(&mut dice);
+        let mut process = process(&mut dice);
+        process.comm = vec![b'a', byte, b'z'];
+        failure.holders.push(process);
+        assert_eq!(line(&failure), value(&failure).to_string());
     }
 }
 
