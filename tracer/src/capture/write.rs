@@ -169,7 +169,10 @@ fn work(queue: &Queue, sink: &mut dyn Sink, encoder: &mut Encoder, name: &str) -
         let written = encoder
             .encode(&chunk.lines)
             .and_then(|frame| put(queue, sink, &frame, chunk.records, name));
-        let Err(error) = written else { continue };
+        let Err(error) = written else {
+            queue.reuse(chunk.lines);
+            continue;
+        };
         if error.kind() == io::ErrorKind::BrokenPipe {
             queue.close();
         } else {

@@ -3,25 +3,22 @@
 //! Names that are not UTF-8 have their invalid bytes replaced (JSON has no
 //! other way); nothing else is altered, serde_json escapes control characters.
 
-use std::io::Write;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-mod event;
+pub(crate) mod event;
 pub(super) mod findings;
 pub(super) mod snapshot;
 
 use crate::{
     capture::Gap,
-    model::{Failure, Process, Queue},
+    model::{Process, Queue},
     probe::Served,
     reconcile::{Pair, Row},
     record::{End, Record, Totals},
     snapshot::listeners::Listener,
     startup::Startup,
 };
-use event::Event;
 
 /// Version of the schema: raised when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -35,13 +32,10 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Writes a record as a line without its end.
-///
-/// # Errors
-/// `out` cannot be written.
-pub(super) fn write(out: impl Write, record: Record<'_>) -> serde_json::Result<()> {
+pub(super) fn write(record: Record<'_>, line: &mut Vec<u8>) {
     let value = match record {
         // The one record that comes in floods is not made into a tree of values.
-        Record::Failure(of) => return serde_json::to_writer(out, &failure(of)),
+        Record::Failure(failure) => return event::write(failure, line),
         Record::Startup(of) => startup(of),
         Record::Census(census) => findings::census(census),
         Record::NoCensus(time, id, scope, why) => findings::no_census(time, id, scope, why),
@@ -51,7 +45,7 @@ pub(super) fn write(out: impl Write, record: Record<'_>) -> serde_json::Result<(
         Record::Gap(time, of) => gap(time, of),
         Record::End(of) => end(of),
     };
-    serde_json::to_writer(out, &value)
+    line.extend_from_slice(value.to_string().as_bytes());
 }
 
 pub(super) fn startup(startup: &Startup) -> Value {
@@ -108,16 +102,20 @@ fn served(served: &Served) -> Value {
     })
 }
 
-pub(crate) fn failure(failure: &Failure) -> Event<'_> {
-    Event::new(failure)
-}
-
 fn process(process: &Process) -> Value {
-    json!(event::Process::new(process, None))
+    json!({
+        "pid": process.pid,
+        "tid": process.tid,
+        "comm": text(&process.comm),
+        "exe": process.exe.as_deref().map(text),
+        "cmdline": process.cmdline.as_deref().map(text),
+        "uid": process.uid,
+        "kernel": process.kernel,
+    })
 }
 
 fn queue(queue: Queue) -> Value {
-    json!(event::Queue::new(queue))
+    json!({ "len": queue.len, "max": queue.max })
 }
 
 pub(super) fn totals(totals: &Totals) -> Value {

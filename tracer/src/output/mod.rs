@@ -110,7 +110,7 @@ impl Output {
     pub(crate) fn record(&mut self, record: Record<'_>) -> io::Result<()> {
         if self.has_json() {
             self.line.clear();
-            json::write(&mut self.line, record)?;
+            json::write(record, &mut self.line);
             self.line.push(b'\n');
         }
         if let Some(capture) = &mut self.capture {

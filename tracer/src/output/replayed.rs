@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracer_common::{Cause, Family, Hook, Kind};
 
 use super::{json, text};
@@ -12,7 +12,7 @@ use crate::{
         advice::{on_census, on_queue, tests::dice::Dice},
         finding::{Asked, BoundUnused},
     },
-    model::{Failure, Process, Queue, Role},
+    model::{Failure, Process, Queue, Role, errno_name, protocol_name},
     reconcile::{Pair, Row},
     record::Totals,
     replay::parse::{Parsed, Unread, parse},
@@ -25,9 +25,62 @@ fn reread(record: &Value) -> Result<Parsed, Unread> {
     parse(&serde_json::from_str(&line).unwrap_or_default())
 }
 
-/// The same of an event, which is not made of values.
+/// An event as JSON.
+fn line(failure: &Failure) -> String {
+    let mut line = Vec::new();
+    json::event::write(failure, &mut line);
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+/// The same as docs/records.md has it.
 fn value(failure: &Failure) -> Value {
-    serde_json::to_value(json::failure(failure)).unwrap_or_default()
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let process = |process: &Process| {
+        json!({
+            "pid": process.pid,
+            "tid": process.tid,
+            "comm": text(&process.comm),
+            "exe": process.exe.as_deref().map(text),
+            "cmdline": process.cmdline.as_deref().map(text),
+            "uid": process.uid,
+            "kernel": process.kernel,
+        })
+    };
+    let responsible = failure.process.as_ref().map(|(who, role)| {
+        let mut value = process(who);
+        value["role"] = role.name().into();
+        value
+    });
+    let asked = failure.asked;
+    json!({
+        "v": 1,
+        "type": "event",
+        "time": format!("{:.6}", failure.time),
+        "kind": failure.kind.name(),
+        "cause": failure.cause.name(),
+        "errno": failure.errno.and_then(errno_name),
+        "count": 1,
+        "process": responsible,
+        "holders": failure.holders.iter().map(process).collect::<Vec<_>>(),
+        "netns": failure.netns,
+        "family": failure.family.name(),
+        "protocol": protocol_name(failure.protocol),
+        "local": failure.local.map(|address| address.to_string()),
+        "remote": failure.remote.map(|address| address.to_string()),
+        "socket": failure.inode.map(|inode| json!({ "inode": inode })),
+        "accept_queue": failure.accept_queue.map(|queue| json!({
+            "len": queue.len,
+            "max": queue.max,
+            "asked": asked.map(|asked| asked.backlog),
+            "somaxconn": asked.map(|asked| asked.somaxconn),
+        })),
+        "request_queue": failure.request_queue.map(|queue| json!({ "len": queue.len, "max": queue.max })),
+        "syncookie": failure.syncookie,
+        "port_range": failure.own_range.map(|(low, high)| json!({ "low": low, "high": high })),
+        "census": failure.census,
+        "queue": failure.queue,
+        "hook": failure.hook.name(),
+    })
 }
 
 fn time(dice: &mut Dice) -> Timestamp {
@@ -39,8 +92,8 @@ fn time(dice: &mut Dice) -> Timestamp {
 }
 
 fn process(dice: &mut Dice) -> Process {
-    let texts =
-        ["", "curl", "größe", "\u{1b}[2J\\", "a b\"c\n"].map(|text| text.as_bytes().to_vec());
+    let texts = ["", "curl", "größe", "\u{1b}[2J\\", "~\u{7f}", "a b\"c\n"]
+        .map(|text| text.as_bytes().to_vec());
     let mut text = || dice.of(&texts);
     let (comm, exe, cmdline) = (text().unwrap_or_default(), text(), text());
     Process {
@@ -113,12 +166,25 @@ fn failures() {
     for _ in 0..600 {
         let before = failure(&mut dice);
         let record = value(&before);
+        assert_eq!(line(&before), record.to_string());
         let after = reread(&record);
         assert!(
             matches!(&after, Ok(Parsed::Failure(after)) if value(after) == record
                 && style.failure(after) == style.failure(&before)),
             "{record}\n{after:?}"
         );
+    }
+}
+
+#[test]
+fn names_are_escaped_as_serde_json_does() {
+    let mut dice = Dice(6);
+    for byte in 0..=u8::MAX {
+        let mut failure = failure(&mut dice);
+        let mut process = process(&mut dice);
+        process.comm = vec![b'a', byte, b'z'];
+        failure.holders.push(process);
+        assert_eq!(line(&failure), value(&failure).to_string());
     }
 }
 

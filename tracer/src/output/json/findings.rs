@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{VERSION, event::AcceptQueue, process, queue, text, time};
+use super::{VERSION, process, queue, text, time};
 use crate::{
     explain::{
         census::Scope,
@@ -199,5 +199,8 @@ pub(in crate::output) fn advice(advice: &[Advice]) -> Vec<Value> {
 
 /// An accept queue, with what `listen()` asked for.
 pub(in crate::output) fn accept_queue(length: Queue, asked: Option<Asked>) -> Value {
-    json!(AcceptQueue::new(length, asked))
+    let mut value = queue(length);
+    value["asked"] = asked.map(|asked| asked.backlog).into();
+    value["somaxconn"] = asked.map(|asked| asked.somaxconn).into();
+    value
 }
