@@ -5,11 +5,13 @@
 //! [`json`] tell them.
 
 mod analyse;
+mod clock;
 mod crowd;
 mod json;
 mod line;
 mod record;
 mod runs;
+mod story;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ mod text;
 mod timeline;
 mod unseen;
 mod when;
+mod words;
 
 use std::io;
 
