@@ -87,6 +87,11 @@ impl Clock {
         }
     }
 
+    /// How far clocks are ahead of UTC at that time.
+    pub(super) fn offset_ms(&self, time: Timestamp) -> i64 {
+        i64::from(self.zoned(time).offset().seconds()) * 1000
+    }
+
     /// `Europe/Berlin, +01:00`; both offsets where a clock was changed between.
     pub(super) fn zone_name(&self, first: Timestamp, last: Timestamp) -> String {
         let offset = |time| self.zoned(time).strftime("%:z").to_string();

@@ -1,12 +1,13 @@
 //! `tracer report`: the story that captures tell.
 //!
 //! [`record`] takes from a record what can be trusted to be bounded,
-//! [`analyse`] makes findings of records (pure, streaming), [`text`] and
-//! [`json`] tell them.
+//! [`analyse`] makes findings of records (pure, streaming), [`story`] puts them
+//! into words, [`text`] and [`html`] lay these out, [`json`] tells the facts.
 
 mod analyse;
 mod clock;
 mod crowd;
+mod html;
 mod json;
 mod line;
 mod record;
@@ -59,11 +60,11 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
             Line::Other(record) => analysis.feed(&record),
         }
     }
-    let (width, colour) = print::paper();
     let top = arguments.top.get();
+    let zone = TimeZone::system();
     let told = match arguments.format {
         ReportFormat::Text => {
-            let zone = TimeZone::system();
+            let (width, colour) = print::paper();
             let style = text::Style {
                 width,
                 colour,
@@ -72,6 +73,7 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
             };
             text::report(&analysis, captures.notes(), &style)
         }
+        ReportFormat::Html => html::report(&analysis, captures.notes(), &zone, top),
         ReportFormat::Json => format!("{}\n", json::report(&analysis, captures.damage(), top)),
     };
     match print::report(&told) {

@@ -25,6 +25,8 @@ pub(super) const ALL_SEEN: &str = "nothing that tracer knows of";
 /// The whole of it.
 #[derive(Debug)]
 pub(super) struct Story<'a> {
+    /// How many failures, and where.
+    pub(super) title: String,
     /// Labels and what they say; a line without a label goes on.
     pub(super) captured: Vec<(&'static str, String)>,
     /// The worst first.
@@ -44,7 +46,7 @@ pub(super) struct Told<'a> {
     pub(super) headline: String,
     /// How many, when, where.
     pub(super) extent: String,
-    /// Who has what the others lack.
+    /// Who has what the others lack, if it is not in the blocks.
     pub(super) culprit: Option<String>,
     pub(super) course: &'a Course,
     pub(super) is_drops: bool,
@@ -55,8 +57,13 @@ pub(super) struct Told<'a> {
 #[derive(Debug)]
 pub(super) enum Block<'a> {
     Line(String),
+    /// What it comes down to.
+    Gist(String),
     Ports(Ports),
-    Queue { line: String, spell: &'a Queue },
+    Queue {
+        line: String,
+        spell: &'a Queue,
+    },
     Advice(Vec<Step>),
 }
 
@@ -107,6 +114,7 @@ impl<'a> Story<'a> {
     /// list.
     pub(super) fn of(analysis: &'a Analysis, notes: &[String], clock: &Clock, top: usize) -> Self {
         Self {
+            title: captured::title(analysis),
             captured: captured::tell(analysis, notes, clock),
             findings: analysis
                 .findings()

@@ -57,7 +57,9 @@ fn finding(page: &mut Page<'_>, number: usize, told: &Told<'_>) {
     page.indented(&told.extent);
     for block in &told.blocks {
         match block {
-            Block::Line(line) | Block::Queue { line, .. } => page.indented(line),
+            Block::Line(line) | Block::Gist(line) | Block::Queue { line, .. } => {
+                page.indented(line);
+            }
             Block::Ports(ports) => {
                 page.indented(&ports.heading);
                 for row in &ports.rows {

@@ -84,6 +84,14 @@ pub(super) fn at_least(count: u64, is_partial: bool) -> String {
     }
 }
 
+/// A file may hold any number.
+pub(super) fn rate(per_second: f64) -> String {
+    match per_second.abs() {
+        0.0..1e9 => format!("{per_second:.1}"),
+        _ => format!("{per_second:e}"),
+    }
+}
+
 /// `5.1 s`, `40 min 12 s`, `3 d 4 h`
 pub(super) fn seconds(first: Timestamp, last: Timestamp) -> String {
     let ms = last.duration_since(first).as_millis().unsigned_abs();
@@ -104,7 +112,7 @@ pub(super) fn timeline(axis: &Axis) -> String {
 }
 
 /// A bar's width: `500 ms`, `5 s`, `15 min`, `3 h`, `7 d`
-fn step(ms: i64) -> String {
+pub(super) fn step(ms: i64) -> String {
     match ms {
         ..1000 => format!("{ms} ms"),
         1000..60_000 => format!("{} s", ms / 1000),

@@ -11,6 +11,31 @@ use crate::output::sanitize::harmless;
 /// Runs that are told one by one.
 const RUNS: usize = 4;
 
+/// Hosts that a title names.
+const HOSTS: usize = 3;
+
+/// `7 failures on db7`, `3 of 7 failures on db7, db8`
+pub(super) fn title(analysis: &Analysis) -> String {
+    let mut hosts: Vec<&str> = Vec::new();
+    for run in &analysis.runs.told {
+        if !run.host.is_empty() && !hosts.contains(&&*run.host) {
+            hosts.push(&run.host);
+        }
+    }
+    let mut title = many(analysis.events, "failure");
+    if analysis.is_filtered() {
+        title = format!("{} of {title}", analysis.shown);
+    }
+    let named: Vec<_> = hosts.iter().take(HOSTS).map(|host| shown(host)).collect();
+    if !named.is_empty() {
+        title.push_str(&format!(" on {}", named.join(", ")));
+    }
+    match hosts.len().saturating_sub(HOSTS) {
+        0 => title,
+        more => format!("{title} +{more}"),
+    }
+}
+
 pub(super) fn tell(
     analysis: &Analysis,
     notes: &[String],

@@ -5,7 +5,7 @@ use super::{
         analyse::{About, Analysis, CallKey, Calls, Finding, Listener, Times},
         clock::Clock,
         record::{Advice, Census, Holder, Part, Queue},
-        words::{TIE, at_least, many, name, named, people, shown},
+        words::{TIE, at_least, many, name, named, people, rate, shown},
     },
     Block, Ports, Share, Step, Told,
 };
@@ -231,7 +231,7 @@ fn dropping<'a>(listener: &'a Listener, clock: &Clock) -> Vec<Block<'a>> {
     }
     let line = queue_line(spell);
     blocks.push(Block::Queue { line, spell });
-    blocks.push(Block::Line(accepts(spell)));
+    blocks.push(Block::Gist(accepts(spell)));
     if spell.holders.len() > 1 {
         let names: Vec<_> = spell.holders.iter().take(NAMES).map(name).collect();
         let more = spell.holders.len().saturating_sub(NAMES);
@@ -312,14 +312,6 @@ fn accepts(spell: &Queue) -> String {
             )
         }
         (Some(accepts), ..) => format!("{accepts} accepted"),
-    }
-}
-
-/// A file may hold any number.
-fn rate(per_second: f64) -> String {
-    match per_second.abs() {
-        0.0..1e9 => format!("{per_second:.1}"),
-        _ => format!("{per_second:e}"),
     }
 }
 
