@@ -64,7 +64,10 @@ fn bar(markup: &mut Markup, ports: &Ports, sum: u64) {
     let told: Vec<_> = ports
         .rows
         .iter()
-        .map(|row| format!("{} {} {}", row.ports, row.what, row.holders))
+        .map(|row| {
+            let told = format!("{} {} {}", row.ports, row.what, row.holders);
+            told.trim_end().to_owned()
+        })
         .collect();
     let widths = ports.rows.iter().map(|row| match row.ports {
         0 => 0.0,

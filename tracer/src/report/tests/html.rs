@@ -232,7 +232,7 @@ fn bars_gaps_and_losses_are_drawn() {
     records.insert(last, gap);
     let html = told(&all(&records), &[]);
     // 60.5 s in columns of half a second.
-    let bar = "<rect class=\"bar\" x=\"1.703%\" y=\"0.0\" width=\"0.727%\" height=\"27.0\"><title>03:00:01.0: 1 failed call</title>";
+    let bar = "<rect class=\"bar\" x=\"1.702%\" y=\"0.0\" width=\"0.727%\" height=\"27.0\"><title>03:00:01.0: 1 failed call</title>";
     assert!(html.contains(bar), "{html}");
     let gap = "<rect class=\"gap\" fill=\"url(#gap)\" x=\"74.38%\" y=\"0\" width=\"8.264%\"";
     assert!(html.contains(gap), "{html}");
