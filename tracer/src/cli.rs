@@ -245,6 +245,8 @@ pub(crate) enum ReportFormat {
     Text,
     /// One JSON object, see docs/report.md
     Json,
+    /// For people with a browser: one file that needs no network
+    Html,
 }
 
 #[derive(Debug, clap::Args)]

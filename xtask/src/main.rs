@@ -2,6 +2,7 @@
 
 mod binaries;
 mod bpf_linker;
+mod browser;
 mod btf;
 mod cases;
 mod debian;
@@ -33,6 +34,7 @@ cargo xtask watch [ARG]...     build tracer and run `tracer watch ARG...` as roo
 cargo xtask cases [--write] [NAME]...
                                stage the failures of docs/cases and judge tracer's answers;
                                --write puts the answers into the pages
+cargo xtask browser            render the HTML report in Chromium and judge it
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
                                run the live tests in virtual machines
@@ -62,6 +64,7 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["watch", arguments @ ..] => match watch::watch(&Place::find()?, arguments)? {},
         ["cases", words @ ..] => test::cases(&Place::find()?, &cases::Choice::parse(words)?)?,
         [cases::INSIDE, words @ ..] => cases::inside(&Place::find()?, words)?,
+        ["browser"] => test::browser(&Place::find()?)?,
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
         ["test"] => test::all(&Place::find()?, true)?,

@@ -4,7 +4,7 @@ use crate::binaries::{self, Binaries};
 use crate::kernels::{self, Kernels};
 use crate::live::{self, Counts, Run};
 use crate::place::Place;
-use crate::{btf, cases, run, say, toolchain, vm};
+use crate::{browser, btf, cases, run, say, toolchain, vm};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
@@ -36,6 +36,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     let mut runs = vec![
         this_kernel(&binaries)?,
         cases::run(place, &binaries.tracer, &cases::Choice::default())?,
+        browser::run(place, &binaries.tracer)?,
     ];
     if with_vm {
         runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[])?);
@@ -64,6 +65,12 @@ pub(crate) fn vms(place: &Place, choice: &Choice) -> Result<bool> {
 /// The chosen cases of docs/cases on this kernel.
 pub(crate) fn cases(place: &Place, choice: &cases::Choice) -> Result<bool> {
     let run = cases::run(place, &binaries::tracer(place)?, choice)?;
+    Ok(report(&[run], Counts::default()))
+}
+
+/// The HTML report in a browser.
+pub(crate) fn browser(place: &Place) -> Result<bool> {
+    let run = browser::run(place, &binaries::tracer(place)?)?;
     Ok(report(&[run], Counts::default()))
 }
 

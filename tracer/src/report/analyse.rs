@@ -12,8 +12,8 @@ use super::{
     record::{self, Census, Event, Queue, Who},
     runs::{self, Runs},
     tally::Tally,
-    text::many,
-    timeline::{Bucket, Timeline},
+    timeline::{Axis, Bucket, Course, Timeline},
+    words::many,
 };
 
 /// Findings and listeners that are kept.
@@ -79,6 +79,7 @@ pub(super) struct CallKey {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Calls {
     pub(super) times: Times,
+    pub(super) course: Course,
     pub(super) victims: Crowd,
     /// The census with most ports taken, of these the first.
     pub(super) worst: Option<Census>,
@@ -98,6 +99,7 @@ pub(super) struct ListenerKey {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listener {
     pub(super) times: Times,
+    pub(super) course: Course,
     pub(super) causes: BTreeMap<Cause, u64>,
     pub(super) syns: u64,
     pub(super) acks: u64,
@@ -143,6 +145,7 @@ impl Listener {
 #[derive(Clone, Debug)]
 pub(super) struct Failing {
     pub(super) times: Times,
+    pub(super) course: Course,
     pub(super) pids: Pids,
     pub(super) reasons: Tally<CallKey, ()>,
 }
@@ -151,6 +154,7 @@ impl Default for Failing {
     fn default() -> Self {
         Self {
             times: Times::default(),
+            course: Course::default(),
             pids: Pids::default(),
             reasons: Tally::new(REASONS),
         }
@@ -400,18 +404,19 @@ impl Analysis {
             return;
         }
         self.shown = self.shown.saturating_add(event.count);
+        let at = event.time.as_millisecond();
         let mut bucket = Bucket::default();
         if event.kind.is_drop() {
             bucket.drops = event.count;
-            self.drop(event);
+            self.drop(event, at);
         } else {
             bucket.calls = event.count;
-            self.call(event);
+            self.call(event, at);
         }
-        self.timeline.add(event.time.as_millisecond(), bucket);
+        self.timeline.add(at, bucket);
     }
 
-    fn call(&mut self, event: &Event) {
+    fn call(&mut self, event: &Event, at_ms: i64) {
         let address = match event.kind {
             Kind::ConnectFailed => &event.remote,
             _ => &event.local,
@@ -426,10 +431,12 @@ impl Analysis {
         let who = event.process.as_ref();
         let calls = self.calls.add(&key, event.count);
         calls.times.add(event.time);
+        calls.course.add(at_ms, event.count);
         calls.victims.add(who, event.count);
         let program = (self.boot, Program::of(who));
         let program = self.processes.add(&program, event.count);
         program.times.add(event.time);
+        program.course.add(at_ms, event.count);
         program.pids.add(who, event.count);
         program.reasons.add(&key, event.count);
         if let Some(id) = event.census {
@@ -441,7 +448,7 @@ impl Analysis {
         }
     }
 
-    fn drop(&mut self, event: &Event) {
+    fn drop(&mut self, event: &Event, at_ms: i64) {
         let key = ListenerKey {
             boot: self.boot,
             netns: event.netns,
@@ -450,6 +457,7 @@ impl Analysis {
         };
         let listener = self.listeners.add(&key, event.count);
         listener.times.add(event.time);
+        listener.course.add(at_ms, event.count);
         let count = listener.causes.entry(event.cause).or_default();
         *count = count.saturating_add(event.count);
         let count = match event.kind {
@@ -567,6 +575,13 @@ impl Analysis {
         let since = self.filter.since.map_or(first, |since| since.max(first));
         let until = self.filter.until.map_or(last, |until| until.min(last));
         (since <= until).then_some((since, until))
+    }
+
+    /// The axis of a chart over that, of at most `most` columns.
+    pub(super) fn axis(&self, most: usize) -> Option<Axis> {
+        let (since, until) = self.window()?;
+        let (from, to) = (since.as_millisecond(), until.as_millisecond());
+        Some(self.timeline.axis(from, to, most))
     }
 }
 

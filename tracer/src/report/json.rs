@@ -9,6 +9,7 @@ use super::{
     record::{Advice, Census, Holder, Part, Queue, Who},
     runs::{COUNTERS, Kernel, Run, Totals},
     tally::{Others, Row},
+    timeline::{Axis, COLUMNS, Course},
     unseen,
 };
 use crate::capture::read::Damage;
@@ -16,24 +17,23 @@ use crate::capture::read::Damage;
 /// Version of this object: raised when a field changes its meaning.
 const VERSION: u32 = 1;
 
-/// Bars of the timeline, at most.
-const BARS: usize = 200;
-
 pub(super) fn report(analysis: &Analysis, damage: &Damage, top: usize) -> Value {
+    let axis = analysis.axis(COLUMNS);
+    let axis = axis.as_ref();
     json!({
         "v": VERSION,
         "type": "report",
         "captured": captured(analysis, damage),
         "filter": filter(analysis),
-        "findings": analysis.findings().iter().take(top).map(|found| finding(found, analysis)).collect::<Vec<_>>(),
-        "programs": programs(analysis, top),
-        "listeners": listeners(analysis, top),
+        "findings": analysis.findings().iter().take(top).map(|found| finding(found, analysis, axis)).collect::<Vec<_>>(),
+        "programs": programs(analysis, axis, top),
+        "listeners": listeners(analysis, axis, top),
         "others": {
             "findings": others(analysis, top),
             "programs": rest(analysis.processes.others(top)),
             "listeners": rest(analysis.listeners.others(top)),
         },
-        "timeline": timeline(analysis),
+        "timeline": axis.map(|axis| timeline(analysis, axis)),
         "totals": analysis.runs.totals().as_ref().map(totals),
         "not_seen": unseen::sentences(analysis),
     })
@@ -109,11 +109,12 @@ fn filter(analysis: &Analysis) -> Value {
     })
 }
 
-fn finding(finding: &Finding<'_>, analysis: &Analysis) -> Value {
-    let (boot, mut value) = match finding.about {
-        About::Calls(key, calls) => (key.boot, failed_calls(key, calls)),
-        About::Listener(key, listener) => (key.boot, dropping(key, listener)),
+fn finding(finding: &Finding<'_>, analysis: &Analysis, axis: Option<&Axis>) -> Value {
+    let (boot, course, mut value) = match finding.about {
+        About::Calls(key, calls) => (key.boot, &calls.course, failed_calls(key, calls)),
+        About::Listener(key, listener) => (key.boot, &listener.course, dropping(key, listener)),
     };
+    value["timeline"] = bars(course, axis);
     value["host"] = analysis.host(boot).into();
     value["count"] = finding.count.into();
     value["count_is_partial"] = finding.is_partial.into();
@@ -267,7 +268,12 @@ fn advice(advice: &[Advice]) -> Vec<Value> {
         .collect()
 }
 
-fn programs(analysis: &Analysis, top: usize) -> Vec<Value> {
+/// On the axis of the whole.
+fn bars(course: &Course, axis: Option<&Axis>) -> Value {
+    axis.map(|axis| course.on(axis)).into()
+}
+
+fn programs(analysis: &Analysis, axis: Option<&Axis>, top: usize) -> Vec<Value> {
     let rows = analysis.processes.by_weight().into_iter().take(top);
     rows.map(|((boot, who), row)| {
         let reasons = row.detail.reasons.by_weight();
@@ -284,12 +290,13 @@ fn programs(analysis: &Analysis, top: usize) -> Vec<Value> {
         value["since"] = first(row.detail.times).into();
         value["until"] = last(row.detail.times).into();
         value["main_reason"] = reason.into();
+        value["timeline"] = bars(&row.detail.course, axis);
         value
     })
     .collect()
 }
 
-fn listeners(analysis: &Analysis, top: usize) -> Vec<Value> {
+fn listeners(analysis: &Analysis, axis: Option<&Axis>, top: usize) -> Vec<Value> {
     let rows = analysis.listeners.by_weight().into_iter().take(top);
     rows.map(|(key, row): (&ListenerKey, &Row<Listener>)| {
         json!({
@@ -299,6 +306,7 @@ fn listeners(analysis: &Analysis, top: usize) -> Vec<Value> {
             "count": row.count,
             "count_is_partial": row.is_partial,
             "programs": people(&row.detail.who),
+            "timeline": bars(&row.detail.course, axis),
         })
     })
     .collect()
@@ -324,18 +332,14 @@ fn rest(others: Others) -> Value {
     json!({ "entries": others.keys, "count": others.count })
 }
 
-fn timeline(analysis: &Analysis) -> Value {
-    let Some((since, until)) = analysis.window() else {
-        return Value::Null;
-    };
-    let (from, to) = (since.as_millisecond(), until.as_millisecond());
-    let columns = analysis.timeline.columns(from, to, BARS);
-    let bars = columns.columns.iter().map(|bucket| {
+fn timeline(analysis: &Analysis, axis: &Axis) -> Value {
+    let bars = analysis.timeline.on(axis);
+    let bars = bars.iter().map(|bucket| {
         json!({ "failed_calls": bucket.calls, "drops": bucket.drops, "lost": bucket.lost })
     });
     json!({
-        "since": Timestamp::from_millisecond(columns.start_ms).ok().map(time),
-        "bar_ms": columns.width_ms,
+        "since": Timestamp::from_millisecond(axis.start_ms).ok().map(time),
+        "bar_ms": axis.width_ms,
         "bars": bars.collect::<Vec<_>>(),
     })
 }
@@ -358,9 +362,7 @@ fn totals(totals: &Totals) -> Value {
 fn kernel(row: &Kernel) -> Value {
     let mut value = json!({ "netns": row.netns, "unavailable": row.unavailable });
     for (counter, pair) in COUNTERS.iter().zip(row.pairs) {
-        let difference = pair
-            .kernel
-            .map(|kernel| i128::from(kernel) - i128::from(pair.tracer));
+        let difference = pair.difference();
         let difference = difference.and_then(|difference| i64::try_from(difference).ok());
         value[*counter] =
             json!({ "tracer": pair.tracer, "kernel": pair.kernel, "difference": difference });

@@ -1,15 +1,18 @@
 //! `tracer report`: the story that captures tell.
 //!
 //! [`record`] takes from a record what can be trusted to be bounded,
-//! [`analyse`] makes findings of records (pure, streaming), [`text`] and
-//! [`json`] tell them.
+//! [`analyse`] makes findings of records (pure, streaming), [`story`] puts them
+//! into words, [`text`] and [`html`] lay these out, [`json`] tells the facts.
 
 mod analyse;
+mod clock;
 mod crowd;
+mod html;
 mod json;
 mod line;
 mod record;
 mod runs;
+mod story;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ mod text;
 mod timeline;
 mod unseen;
 mod when;
+mod words;
 
 use std::io;
 
@@ -56,11 +60,11 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
             Line::Other(record) => analysis.feed(&record),
         }
     }
-    let (width, colour) = print::paper();
     let top = arguments.top.get();
+    let zone = TimeZone::system();
     let told = match arguments.format {
         ReportFormat::Text => {
-            let zone = TimeZone::system();
+            let (width, colour) = print::paper();
             let style = text::Style {
                 width,
                 colour,
@@ -69,6 +73,7 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
             };
             text::report(&analysis, captures.notes(), &style)
         }
+        ReportFormat::Html => html::report(&analysis, captures.notes(), &zone, top),
         ReportFormat::Json => format!("{}\n", json::report(&analysis, captures.damage(), top)),
     };
     match print::report(&told) {

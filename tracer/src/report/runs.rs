@@ -74,6 +74,13 @@ pub(super) struct Pair {
     pub(super) kernel: Option<u64>,
 }
 
+impl Pair {
+    /// How many more the kernel counted; none: its counter is unknown.
+    pub(super) fn difference(self) -> Option<i128> {
+        Some(i128::from(self.kernel?) - i128::from(self.tracer))
+    }
+}
+
 /// The names of [`Kernel::pairs`] in records.
 pub(super) const COUNTERS: [&str; 3] = ["listen_overflows", "listen_drops", "tcp_req_qfull_drop"];
 

@@ -1,5 +1,7 @@
 //! Synthetic captures and what is told of them.
 
+mod html;
+
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tracer_common::Kind;
@@ -554,4 +556,18 @@ fn the_object_says_the_same() {
         bars.filter_map(|bar| bar[field].as_u64()).sum()
     };
     assert_eq!((sum("failed_calls"), sum("drops")), (4, 3));
+    let own = |value: &Value| -> Vec<u64> {
+        let bars = value["timeline"].as_array().into_iter().flatten();
+        bars.filter_map(Value::as_u64).collect()
+    };
+    let whole = |field: &str| -> Vec<u64> {
+        let bars = bars.into_iter().flatten();
+        bars.filter_map(|bar| bar[field].as_u64()).collect()
+    };
+    for value in [calls, &object["programs"][0]] {
+        assert_eq!(own(value), whole("failed_calls"), "{value}");
+    }
+    for value in [listener, &object["listeners"][0]] {
+        assert_eq!(own(value), whole("drops"), "{value}");
+    }
 }

@@ -1,7 +1,7 @@
 //! What does the report not know, and why? As sentences; they hold text of the
 //! files, which has to be made printable.
 
-use super::{analyse::Analysis, text::many};
+use super::{analyse::Analysis, words::many};
 
 pub(super) fn sentences(analysis: &Analysis) -> Vec<String> {
     let mut sentences = Vec::new();

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use super::{
     super::{
         analyse::Analysis,
-        timeline::{Bucket, Columns},
+        clock::Clock,
+        timeline::{Axis, Bucket},
+        words,
     },
     Page,
 };
@@ -20,31 +22,33 @@ const SCALE: usize = 9;
 /// More bars than this are no clearer.
 const MOST: usize = 100;
 
-pub(super) fn draw(page: &mut Page<'_>, analysis: &Analysis, since: Timestamp, until: Timestamp) {
+pub(super) fn draw(page: &mut Page<'_>, analysis: &Analysis, clock: &Clock) {
     let room = page
         .style
         .width
         .saturating_sub(LABEL + SCALE)
         .clamp(10, MOST);
-    let (from, to) = (since.as_millisecond(), until.as_millisecond());
-    let columns = analysis.timeline.columns(from, to, room);
+    let Some(axis) = analysis.axis(room) else {
+        return;
+    };
+    let columns = analysis.timeline.on(&axis);
     // Few columns are drawn wide.
-    let wide = (room / columns.columns.len().max(1)).clamp(1, 8);
-    page.heading(&format!("timeline, {} a bar", step(columns.width_ms)));
+    let wide = (room / axis.columns).clamp(1, 8);
+    page.heading(&words::timeline(&axis));
     bars(page, "failed calls", &columns, wide, |bucket| bucket.calls);
     bars(page, "drops", &columns, wide, |bucket| bucket.drops);
-    marks(page, analysis, &columns, wide);
-    ticks(page, &columns, wide);
+    marks(page, analysis, &axis, &columns, wide);
+    ticks(page, clock, &axis, wide);
 }
 
 fn bars(
     page: &mut Page<'_>,
     label: &str,
-    columns: &Columns,
+    columns: &[Bucket],
     wide: usize,
     value: fn(&Bucket) -> u64,
 ) {
-    let values: Vec<u64> = columns.columns.iter().map(value).collect();
+    let values: Vec<u64> = columns.iter().map(value).collect();
     let highest = values.iter().copied().max().unwrap_or(0);
     if highest == 0 {
         return;
@@ -67,12 +71,11 @@ fn bar(value: u64, highest: u64) -> char {
 }
 
 /// `~`: nothing was recorded. `!`: counted, but not described.
-fn marks(page: &mut Page<'_>, analysis: &Analysis, columns: &Columns, wide: usize) {
-    let mut start = columns.start_ms;
+fn marks(page: &mut Page<'_>, analysis: &Analysis, axis: &Axis, columns: &[Bucket], wide: usize) {
     let mut drawn = String::new();
     let (mut is_gap, mut is_lost) = (false, false);
-    for bucket in &columns.columns {
-        let end = start.saturating_add(columns.width_ms);
+    for (index, bucket) in columns.iter().enumerate() {
+        let (start, end) = (axis.start_of(index), axis.start_of(index + 1));
         let gap = analysis
             .gaps
             .iter()
@@ -85,7 +88,6 @@ fn marks(page: &mut Page<'_>, analysis: &Analysis, columns: &Columns, wide: usiz
         is_lost |= mark == '!';
         is_gap |= mark == '~';
         drawn.extend(std::iter::repeat_n(mark, wide));
-        start = end;
     }
     if is_lost {
         let legend = if is_gap { "lost !, gap ~" } else { "lost !" };
@@ -96,23 +98,16 @@ fn marks(page: &mut Page<'_>, analysis: &Analysis, columns: &Columns, wide: usiz
 }
 
 /// The time below the first bar, and below others where there is room.
-fn ticks(page: &mut Page<'_>, columns: &Columns, wide: usize) {
-    let count = columns.columns.len();
-    let at = |index: usize| {
-        let index = i64::try_from(index).unwrap_or(i64::MAX);
-        let ms = columns
-            .start_ms
-            .saturating_add(columns.width_ms.saturating_mul(index));
-        Timestamp::from_millisecond(ms).ok()
-    };
+fn ticks(page: &mut Page<'_>, clock: &Clock, axis: &Axis, wide: usize) {
     let mut line = String::new();
     let mut used = 0;
-    for index in 0..count {
+    for index in 0..axis.columns {
         let column = index * wide;
-        let Some(time) = at(index).filter(|_| column >= used) else {
+        let time = Timestamp::from_millisecond(axis.start_of(index)).ok();
+        let Some(time) = time.filter(|_| column >= used) else {
             continue;
         };
-        let tick = page.tick(time, columns.width_ms);
+        let tick = clock.tick(time, axis.width_ms);
         let padding = column.saturating_sub(line.chars().count());
         line.extend(std::iter::repeat_n(' ', padding));
         line.push_str(&tick);
@@ -120,15 +115,4 @@ fn ticks(page: &mut Page<'_>, columns: &Columns, wide: usize) {
         used = column + tick.chars().count() * 2;
     }
     page.verbatim(&format!("{}{line}", " ".repeat(LABEL)));
-}
-
-/// `500 ms`, `5 s`, `15 min`, `3 h`, `7 d`
-fn step(ms: i64) -> String {
-    match ms {
-        ..1000 => format!("{ms} ms"),
-        1000..60_000 => format!("{} s", ms / 1000),
-        60_000..3_600_000 => format!("{} min", ms / 60_000),
-        3_600_000..86_400_000 => format!("{} h", ms / 3_600_000),
-        _ => format!("{} d", ms / 86_400_000),
-    }
 }

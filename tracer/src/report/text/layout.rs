@@ -1,8 +1,6 @@
 //! How does text fit the page?
 
-use jiff::{Timestamp, Zoned};
-
-use super::{super::analyse::Times, Style, seconds};
+use super::{super::words::TIE, Style};
 
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
@@ -13,26 +11,18 @@ const LABEL: usize = 10;
 const COUNT: usize = 9;
 const NAME: usize = 22;
 
-/// A blank at which no line is broken.
-pub(super) const TIE: &str = "\u{a0}";
-
 /// The report so far.
 pub(super) struct Page<'a> {
-    /// Everything is of one day, which the head of the page names.
-    is_one_day: bool,
     pub(super) style: &'a Style,
     pub(super) text: String,
 }
 
 impl<'a> Page<'a> {
-    pub(super) fn new(style: &'a Style, window: Option<(Timestamp, Timestamp)>) -> Self {
-        let mut page = Self {
-            is_one_day: false,
+    pub(super) fn new(style: &'a Style) -> Self {
+        Self {
             style,
             text: String::new(),
-        };
-        page.is_one_day = window.is_some_and(|(first, last)| page.are_one_day(first, last));
-        page
+        }
     }
 
     pub(super) fn blank(&mut self) {
@@ -129,71 +119,6 @@ impl<'a> Page<'a> {
         }
         self.text.push_str(line.trim_end());
         self.text.push('\n');
-    }
-
-    fn zoned(&self, time: Timestamp) -> Zoned {
-        time.to_zoned(self.style.zone.clone())
-    }
-
-    /// `2026-11-21 03:00:00 +01:00`
-    pub(super) fn day_and_time(&self, time: Timestamp) -> String {
-        let zoned = self.zoned(time);
-        zoned.strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
-    }
-
-    /// The end of what began at `first`: without a date if it is the same.
-    pub(super) fn end_time(&self, first: Timestamp, last: Timestamp) -> String {
-        match self.zoned(first).date() == self.zoned(last).date() {
-            true => self.zoned(last).strftime("%H:%M:%S").to_string(),
-            false => self.day_and_time(last),
-        }
-    }
-
-    /// `03:00:00.123`
-    fn clock(&self, time: Timestamp) -> String {
-        self.zoned(time).strftime("%H:%M:%S%.3f").to_string()
-    }
-
-    /// `11-21 03:00`, within a day `03:00:00`, and with a tenth where it needs
-    /// one.
-    pub(super) fn tick(&self, time: Timestamp, step_ms: i64) -> String {
-        let format = match (self.is_one_day, step_ms) {
-            (false, _) => "%m-%d %H:%M",
-            (true, ..1000) => "%H:%M:%S%.1f",
-            (true, _) => "%H:%M:%S",
-        };
-        self.zoned(time).strftime(format).to_string()
-    }
-
-    fn are_one_day(&self, first: Timestamp, last: Timestamp) -> bool {
-        self.zoned(first).date() == self.zoned(last).date()
-    }
-
-    /// `03:00:00.123 to 03:00:05.220 (5.1 s)`
-    pub(super) fn between(&self, times: Times) -> String {
-        let Some((first, last)) = times.0 else {
-            return "at an unknown time".to_owned();
-        };
-        if first == last {
-            return format!("at {}", self.moment(first));
-        }
-        let until = match self.are_one_day(first, last) {
-            true => self.clock(last),
-            false => self.moment(last),
-        };
-        format!(
-            "{} to {until} ({})",
-            self.moment(first),
-            seconds(first, last)
-        )
-    }
-
-    /// `03:00:00.123`, or `11-21 03:00:00.123`
-    pub(super) fn moment(&self, time: Timestamp) -> String {
-        match self.is_one_day {
-            true => self.clock(time),
-            false => self.zoned(time).strftime("%m-%d %H:%M:%S%.3f").to_string(),
-        }
     }
 }
 

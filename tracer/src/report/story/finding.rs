@@ -2,18 +2,19 @@
 
 use super::{
     super::{
-        analyse::{About, Analysis, CallKey, Calls, Finding, Listener},
-        crowd::Crowd,
+        analyse::{About, Analysis, CallKey, Calls, Finding, Listener, Times},
+        clock::Clock,
         record::{Advice, Census, Holder, Part, Queue},
+        words::{TIE, at_least, many, name, named, people, rate, shown},
     },
-    Page, TIE, at_least, many, name, named, shown,
+    Block, Ports, Share, Step, Told,
 };
 use crate::output::{sanitize::harmless, words};
 
 /// How many names are shown in one line.
 const NAMES: usize = 4;
 
-pub(super) fn tell(page: &mut Page<'_>, number: usize, finding: &Finding<'_>, analysis: &Analysis) {
+pub(super) fn tell<'a>(finding: &Finding<'a>, analysis: &Analysis, clock: &Clock) -> Told<'a> {
     let count = at_least(finding.count, finding.is_partial);
     let place = |boot, netns| match analysis.host(boot) {
         Some(host) => format!("netns{TIE}{netns} on {}", shown(host)),
@@ -21,29 +22,35 @@ pub(super) fn tell(page: &mut Page<'_>, number: usize, finding: &Finding<'_>, an
     };
     match finding.about {
         About::Calls(key, calls) => {
-            page.headline(number, &headline(key, calls));
-            let (times, place) = (page.between(calls.times), place(key.boot, key.netns));
-            page.indented(&format!("{count} failed, {times}, {place}"));
-            failed_calls(page, key, calls);
+            let (times, place) = (clock.between(calls.times), place(key.boot, key.netns));
+            Told {
+                headline: format!("{}: {}", people(&calls.victims, 2), what_failed(key)),
+                extent: format!("{count} failed, {times}, {place}"),
+                culprit: culprit(calls),
+                course: &calls.course,
+                is_drops: false,
+                blocks: failed_calls(key, calls, clock),
+            }
         }
         About::Listener(key, listener) => {
             let (who, local) = (people(&listener.who, 1), shown(&key.local));
             let causes = causes(listener);
-            page.headline(number, &format!("{who}, listening on {local}: {causes}"));
-            let (times, place) = (page.between(listener.times), place(key.boot, key.netns));
+            let (times, place) = (clock.between(listener.times), place(key.boot, key.netns));
             let segments = segments(listener);
-            page.indented(&format!("{count} dropped ({segments}), {times}, {place}"));
-            dropping(page, listener);
+            Told {
+                headline: format!("{who}, listening on {local}: {causes}"),
+                extent: format!("{count} dropped ({segments}), {times}, {place}"),
+                culprit: None,
+                course: &listener.course,
+                is_drops: true,
+                blocks: dropping(listener, clock),
+            }
         }
     }
 }
 
-/// `nginx[637]: connect to 10.0.0.2:80: ports exhausted`
-fn headline(key: &CallKey, calls: &Calls) -> String {
-    format!("{}: {}", people(&calls.victims, 2), what_failed(key))
-}
-
-fn failed_calls(page: &mut Page<'_>, key: &CallKey, calls: &Calls) {
+fn failed_calls<'a>(key: &CallKey, calls: &Calls, clock: &Clock) -> Vec<Block<'a>> {
+    let mut blocks = Vec::new();
     let victims = calls.victims.0.by_weight();
     if victims.len() > 1 {
         let told: Vec<_> = victims
@@ -59,15 +66,18 @@ fn failed_calls(page: &mut Page<'_>, key: &CallKey, calls: &Calls) {
             0 => String::new(),
             _ => format!(", {} more {}", others.keys, others.count),
         };
-        page.indented(&format!("of these {}{others}", told.join(", ")));
+        let told = told.join(", ");
+        blocks.push(Block::Line(format!("of these {told}{others}")));
     }
     match &calls.worst {
-        Some(census) => ports(page, census),
+        Some(census) => ports(&mut blocks, census, clock),
         None if words::is_about_ports(key.cause) => {
-            page.indented("where the ports went is not in these files");
+            let text = "where the ports went is not in these files";
+            blocks.push(Block::Line(text.to_owned()));
         }
         None => {}
     }
+    blocks
 }
 
 /// `connect() to 10.0.0.2:80 failed: ports exhausted`
@@ -82,18 +92,18 @@ pub(super) fn what_failed(key: &CallKey) -> String {
     format!("{call}: {}", words::cause(key.cause))
 }
 
-fn ports(page: &mut Page<'_>, census: &Census) {
-    let clock = page.moment(census.time);
+fn ports(blocks: &mut Vec<Block<'_>>, census: &Census, clock: &Clock) {
+    let at = clock.moment(census.time);
     if let Some(why) = &census.unavailable {
-        page.indented(&format!(
-            "where the ports went is not known: {}",
-            harmless(why)
-        ));
+        let why = harmless(why);
+        blocks.push(Block::Line(format!(
+            "where the ports went is not known: {why}"
+        )));
         return;
     }
     let is_one_port = census.low == census.high;
-    let mut text = match is_one_port {
-        true => format!("who had port {} at {clock}:", census.low),
+    let mut heading = match is_one_port {
+        true => format!("who had port {} at {at}:", census.low),
         false => {
             let own = if census.is_own {
                 ", the socket's own range"
@@ -106,30 +116,45 @@ fn ports(page: &mut Page<'_>, census: &Census) {
                 .as_deref()
                 .map(|source| format!(" of {}", shown(source)));
             let source = source.unwrap_or_default();
-            format!("where the {usable} ports ({low}-{high}{own}){source} were at {clock}:")
+            format!("where the {usable} ports ({low}-{high}{own}){source} were at {at}:")
         }
     };
     if census.parts.is_empty() {
-        text.push_str(" all free by then");
+        heading.push_str(" all free by then");
     }
-    page.indented(&text);
-    for part in &census.parts {
-        let state =
-            words::state_named(&part.state).map_or_else(|| shown(&part.state), str::to_owned);
-        page.row(&part.ports.to_string(), &state, &holders(part, is_one_port));
-    }
+    let mut rows: Vec<_> = census
+        .parts
+        .iter()
+        .map(|part| Share {
+            ports: part.ports,
+            what: state(part),
+            holders: holders(part, is_one_port),
+            is_free: false,
+        })
+        .collect();
+    let rest = |ports, what: &str, is_free| Share {
+        ports,
+        what: what.to_owned(),
+        holders: String::new(),
+        is_free,
+    };
     if census.unexplained > 0 {
-        page.row(&census.unexplained.to_string(), "unexplained", "");
+        rows.push(rest(census.unexplained, "unexplained", false));
     } else if census.free > 0 && !is_one_port && !census.parts.is_empty() {
-        page.row(&census.free.to_string(), "free by then", "");
+        rows.push(rest(census.free, "free by then", true));
     }
+    blocks.push(Block::Ports(Ports { heading, rows }));
     if let Some(why) = &census.incomplete {
-        page.indented(&format!(
-            "bound, unused sockets may be missing: {}",
-            harmless(why)
-        ));
+        let why = harmless(why);
+        blocks.push(Block::Line(format!(
+            "bound, unused sockets may be missing: {why}"
+        )));
     }
-    advice(page, &census.advice);
+    advice(blocks, &census.advice);
+}
+
+fn state(part: &Part) -> String {
+    words::state_named(&part.state).map_or_else(|| shown(&part.state), str::to_owned)
 }
 
 fn holders(part: &Part, is_one_port: bool) -> String {
@@ -188,22 +213,25 @@ pub(super) fn culprit(calls: &Calls) -> Option<String> {
     })
 }
 
-fn dropping(page: &mut Page<'_>, listener: &Listener) {
+fn dropping<'a>(listener: &'a Listener, clock: &Clock) -> Vec<Block<'a>> {
+    let mut blocks = Vec::new();
     let Some(spell) = listener.spell() else {
-        page.indented("what they add up to is not in these files");
-        return;
+        let text = "what they add up to is not in these files";
+        blocks.push(Block::Line(text.to_owned()));
+        return blocks;
     };
     if listener.spells > 1 {
-        let times = super::super::analyse::Times(Some((spell.since, spell.until)));
-        page.indented(&format!(
+        let times = Times(Some((spell.since, spell.until)));
+        blocks.push(Block::Line(format!(
             "in {} spells, the worst {} with {} dropped:",
             listener.spells,
-            page.between(times),
+            clock.between(times),
             spell.drops
-        ));
+        )));
     }
-    page.indented(&queue_line(spell));
-    page.indented(&accepts(spell));
+    let line = queue_line(spell);
+    blocks.push(Block::Queue { line, spell });
+    blocks.push(Block::Gist(accepts(spell)));
     if spell.holders.len() > 1 {
         let names: Vec<_> = spell.holders.iter().take(NAMES).map(name).collect();
         let more = spell.holders.len().saturating_sub(NAMES);
@@ -212,12 +240,13 @@ fn dropping(page: &mut Page<'_>, listener: &Listener) {
         } else {
             String::new()
         };
-        page.indented(&format!("held by {}{more}", names.join(", ")));
+        blocks.push(Block::Line(format!("held by {}{more}", names.join(", "))));
     }
     if listener.ghosts > 0 {
-        page.indented(&ghosts(listener));
+        blocks.push(Block::Line(ghosts(listener)));
     }
-    advice(page, &spell.advice);
+    advice(&mut blocks, &spell.advice);
+    blocks
 }
 
 /// Causes, the most frequent first.
@@ -286,14 +315,6 @@ fn accepts(spell: &Queue) -> String {
     }
 }
 
-/// A file may hold any number.
-fn rate(per_second: f64) -> String {
-    match per_second.abs() {
-        0.0..1e9 => format!("{per_second:.1}"),
-        _ => format!("{per_second:e}"),
-    }
-}
-
 fn ghosts(listener: &Listener) -> String {
     let peers: Vec<_> = listener
         .ghost_peers
@@ -315,22 +336,13 @@ fn ghosts(listener: &Listener) -> String {
     )
 }
 
-fn advice(page: &mut Page<'_>, advice: &[Advice]) {
-    for advice in advice {
-        let id = page.dim(&format!("[{}]", shown(&advice.id)));
-        page.item("→", &format!("{} {id}", harmless(&advice.text)));
-    }
-}
-
-/// The heaviest by name, the others as a number.
-pub(super) fn people(crowd: &Crowd, most: usize) -> String {
-    let rows = crowd.0.by_weight();
-    let shown = rows.iter().take(most);
-    let names: Vec<_> = shown
-        .map(|(program, row)| named(program, &row.detail))
-        .collect();
-    match crowd.0.others(most).keys {
-        0 => names.join(", "),
-        others => format!("{} +{others}", names.join(", ")),
+fn advice(blocks: &mut Vec<Block<'_>>, advice: &[Advice]) {
+    let steps = advice.iter().map(|advice| Step {
+        text: harmless(&advice.text),
+        id: shown(&advice.id),
+    });
+    let steps: Vec<_> = steps.collect();
+    if !steps.is_empty() {
+        blocks.push(Block::Advice(steps));
     }
 }
