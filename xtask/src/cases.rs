@@ -6,6 +6,7 @@
 
 mod bound_and_unused;
 mod connections_kept_open;
+pub(crate) mod duckdb;
 mod fastcgi_slow_worker;
 mod lab;
 mod libcurl_without_keepalive;
@@ -25,6 +26,7 @@ use crate::{run, say};
 use anyhow::{Context as _, Result, bail, ensure};
 use lab::{Lab, Wire};
 use records::Records;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
@@ -129,20 +131,25 @@ impl std::error::Error for Skip {}
 
 /// Runs the cases as root.
 pub(crate) fn run(place: &Place, tracer: &Path, choice: &Choice) -> Result<Run> {
+    let mut words = vec![OsStr::new(INSIDE), tracer.as_os_str()];
+    words.extend(choice.words().map(OsStr::new));
+    as_root(place, "cases", &words)
+}
+
+/// Runs this program as root, for what `name` stands for in the table.
+fn as_root(place: &Place, name: &str, words: &[&OsStr]) -> Result<Run> {
     let own = std::env::current_exe().context("cannot tell which program this is")?;
     let mut command = run::as_root(&own)?;
     command
-        .arg(INSIDE)
-        .arg(tracer)
-        .args(choice.words())
+        .args(words)
         .current_dir(&place.root)
         .stdout(Stdio::piped());
     let mut child = run::spawn(&mut command)?;
     let mut output = String::new();
-    let mut stdout = child.stdout.take().context("the cases have no stdout")?;
+    let mut stdout = child.stdout.take().context("it has no stdout")?;
     stdout.read_to_string(&mut output)?;
     let status = child.wait()?;
-    Ok(Run::read("cases", &output, status.code()))
+    Ok(Run::read(name, &output, status.code()))
 }
 
 /// The part that runs as root: a line for each case, in the words of the live tests.
@@ -153,7 +160,7 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
     let choice = Choice::parse(rest)?;
     packages::install()?;
     lab::remove_stale(place);
-    let mut counts = Counts::default();
+    let mut telling = Telling::default();
     for case in CASES.iter().filter(|case| choice.has(case)) {
         say::note(&format!("case {}", case.name));
         let start = Instant::now();
@@ -161,6 +168,19 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
         if choice.write && outcome.is_ok() {
             outcome = written(place, case, Path::new(tracer));
         }
+        telling.tell(&format!("case/{}", case.name), start, outcome);
+    }
+    Ok(telling.sum_up())
+}
+
+/// Tells outcomes in the words of the live tests.
+#[derive(Debug, Default)]
+struct Telling(Counts);
+
+impl Telling {
+    /// How one ended that began at `start`.
+    fn tell(&mut self, name: &str, start: Instant, outcome: Result<()>) {
+        let counts = &mut self.0;
         let (verdict, count, detail) = match outcome {
             Ok(()) => ("ok", &mut counts.passed, String::new()),
             Err(error) if error.is::<Skip>() => ("skip", &mut counts.skipped, error.to_string()),
@@ -169,21 +189,24 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
         *count += 1;
         let seconds = format!("{:.1}s", start.elapsed().as_secs_f64());
         say::result(&format!(
-            "live auto case/{} {verdict} {seconds} {}",
-            case.name,
+            "live auto {name} {verdict} {seconds} {}",
             detail.replace('\n', "; "),
         ));
         say::note(&format!("{verdict} {seconds} {detail}"));
     }
-    let Counts {
-        passed,
-        failed,
-        skipped,
-    } = counts;
-    say::result(&format!(
-        "live-summary auto passed={passed} failed={failed} skipped={skipped}"
-    ));
-    Ok(failed == 0)
+
+    /// Says how many ended how; whether all is well.
+    fn sum_up(self) -> bool {
+        let Counts {
+            passed,
+            failed,
+            skipped,
+        } = self.0;
+        say::result(&format!(
+            "live-summary auto passed={passed} failed={failed} skipped={skipped}"
+        ));
+        failed == 0
+    }
 }
 
 /// Stages a case under a tracer that writes records, and judges them.

@@ -35,6 +35,7 @@ cargo xtask cases [--write] [NAME]...
                                stage the failures of docs/cases and judge tracer's answers;
                                --write puts the answers into the pages
 cargo xtask browser            render the HTML report in Chromium and judge it
+cargo xtask duckdb             compare what DuckDB finds in exports with what was recorded
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
                                run the live tests in virtual machines
@@ -65,6 +66,8 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["cases", words @ ..] => test::cases(&Place::find()?, &cases::Choice::parse(words)?)?,
         [cases::INSIDE, words @ ..] => cases::inside(&Place::find()?, words)?,
         ["browser"] => test::browser(&Place::find()?)?,
+        ["duckdb"] => test::duckdb(&Place::find()?)?,
+        [cases::duckdb::INSIDE, words @ ..] => cases::duckdb::inside(&Place::find()?, words)?,
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
         ["test"] => test::all(&Place::find()?, true)?,

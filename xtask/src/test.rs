@@ -37,6 +37,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
         this_kernel(&binaries)?,
         cases::run(place, &binaries.tracer, &cases::Choice::default())?,
         browser::run(place, &binaries.tracer)?,
+        cases::duckdb::run(place, &binaries.tracer)?,
     ];
     if with_vm {
         runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[])?);
@@ -71,6 +72,12 @@ pub(crate) fn cases(place: &Place, choice: &cases::Choice) -> Result<bool> {
 /// The HTML report in a browser.
 pub(crate) fn browser(place: &Place) -> Result<bool> {
     let run = browser::run(place, &binaries::tracer(place)?)?;
+    Ok(report(&[run], Counts::default()))
+}
+
+/// What DuckDB finds in captures and exports.
+pub(crate) fn duckdb(place: &Place) -> Result<bool> {
+    let run = cases::duckdb::run(place, &binaries::tracer(place)?)?;
     Ok(report(&[run], Counts::default()))
 }
 
