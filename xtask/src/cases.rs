@@ -192,7 +192,7 @@ impl Telling {
             "live auto {name} {verdict} {seconds} {}",
             detail.replace('\n', "; "),
         ));
-        say::note(&format!("{verdict} {seconds} {detail}"));
+        say::note(&format!("{name}: {verdict} {seconds} {detail}"));
     }
 
     /// Says how many ended how; whether all is well.
