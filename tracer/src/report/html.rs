@@ -25,7 +25,7 @@ const POLICY: &str =
 
 /// What gaps and lost failures are filled with.
 const PATTERNS: &str = r##"<svg class="patterns" width="0" height="0" aria-hidden="true"><defs>
-<pattern id="gap" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path class="mark" d="M0 0V7"/></pattern>
+<pattern id="gap" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path class="mark" d="M0 0V8"/></pattern>
 <pattern id="lost" width="6" height="6" patternUnits="userSpaceOnUse"><circle class="dot" cx="3" cy="3" r="1.4"/></pattern>
 </defs></svg>
 "##;

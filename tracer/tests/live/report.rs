@@ -34,7 +34,7 @@ fn report(tracer: &Path, arguments: &[&str]) -> Result<Output> {
     Ok(child.wait_with_output()?)
 }
 
-/// The story, filters, the object, a file that is not there.
+/// The story, filters, the object, the page, a file that is not there.
 pub(crate) fn all(tracer: &Path) -> Result<()> {
     let text = report(tracer, &[])?;
     let told = String::from_utf8_lossy(&text.stdout);
@@ -46,6 +46,13 @@ pub(crate) fn all(tracer: &Path) -> Result<()> {
     let object: Value = serde_json::from_slice(&json.stdout)?;
     let culprit = &object["findings"][0]["culprit"]["processes"][0]["pid"];
     ensure!(culprit == 9, "{object}");
+    let html = report(tracer, &["--format", "html"])?;
+    let page = String::from_utf8_lossy(&html.stdout);
+    let headline = r"a\x1b[31mpi[7]: bind to 127.0.0.1:80: port in use";
+    ensure!(
+        page.starts_with("<!DOCTYPE html>") && page.contains(headline),
+        "{page}"
+    );
     let absent = tracer::verb(tracer, "report").arg("/nowhere").output()?;
     ensure!(absent.status.code() == Some(1), "{absent:?}");
     Ok(())
