@@ -13,6 +13,9 @@ mod cli;
 mod decode;
 mod exit;
 mod explain;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod model;
 mod output;

@@ -1,6 +1,8 @@
 //! The only place that prints. Data goes to standard output and into a capture,
 //! everything else to standard error.
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 pub(crate) mod json;
 pub(crate) mod print;
 #[cfg(test)]

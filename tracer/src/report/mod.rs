@@ -6,6 +6,8 @@
 
 mod analyse;
 mod crowd;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod json;
 mod line;
 mod record;
