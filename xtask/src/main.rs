@@ -7,6 +7,7 @@ mod cases;
 mod debian;
 mod ebpf;
 mod elf;
+mod fuzz;
 mod initramfs;
 mod kernels;
 mod live;
@@ -36,6 +37,9 @@ cargo xtask cases [--write] [NAME]...
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
                                run the live tests in virtual machines
+cargo xtask fuzz [TARGET]... [--seconds N]
+                               give the readers of captures, records and events bytes that
+                               nobody thought of; --seeds makes anew what they begin with
 cargo xtask test [--no-vm]     run every test: unit, live on this kernel, live in virtual machines";
 
 fn main() -> ExitCode {
@@ -64,6 +68,7 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         [cases::INSIDE, words @ ..] => cases::inside(&Place::find()?, words)?,
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
+        ["fuzz", words @ ..] => fuzz::command(&Place::find()?, &fuzz::Choice::parse(words)?)?,
         ["test"] => test::all(&Place::find()?, true)?,
         ["test", "--no-vm"] => test::all(&Place::find()?, false)?,
         words => bail!("`{}` is not a command\n{USAGE}", words.join(" ")),
