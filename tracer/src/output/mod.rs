@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{
     capture::{
         Gap,
-        write::{Options, Writer},
+        write::{Options, Reserved, Writer},
     },
     cli::Format,
     explain::{
@@ -66,6 +66,7 @@ pub(crate) struct Output {
     screen: Option<Screen>,
     /// Where the capture will be.
     planned: Option<Options>,
+    reserved: Option<Reserved>,
     capture: Option<Writer>,
 }
 
@@ -93,6 +94,7 @@ impl Output {
                 style: style(format),
             }),
             planned: capture,
+            reserved: None,
             capture: None,
         }
     }
@@ -127,6 +129,15 @@ impl Output {
         }
     }
 
+    /// Makes sure that the capture can be begun; nothing is written yet.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn reserve(&mut self) -> anyhow::Result<()> {
+        self.reserved = self.planned.as_ref().map(Reserved::new).transpose()?;
+        Ok(())
+    }
+
     /// Begins the capture, too.
     ///
     /// # Errors
@@ -134,9 +145,9 @@ impl Output {
     /// every method here.
     pub(crate) fn startup(&mut self, startup: &Startup, verbose: bool) -> anyhow::Result<()> {
         // Before anything is said: if it cannot be begun, that is all there is to say.
-        if let Some(options) = &self.planned {
+        if let Some(reserved) = self.reserved.take() {
             let line = format!("{}\n", json::startup(startup));
-            self.capture = Some(Writer::start(options, &line)?);
+            self.capture = Some(Writer::start(reserved, &line)?);
         }
         match &mut self.screen {
             None => say(&text::startup(startup, verbose)),
