@@ -27,6 +27,7 @@ mod snapshot;
 mod source;
 mod startup;
 mod watch;
+mod when;
 
 use std::process::ExitCode;
 

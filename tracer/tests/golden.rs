@@ -187,3 +187,22 @@ fn the_future_hides_nothing() -> Result<()> {
     }
     Ok(())
 }
+
+/// Whenever a capture is read, a time of day is one of its own days.
+#[test]
+fn a_time_of_day_is_one_of_the_capture() -> Result<()> {
+    let file = golden("v1.zst");
+    for times in [
+        &["--since", "16:31:01", "--until", "16:31:02"][..],
+        &["--since", "2026-11-21 16:31:01", "--until", "16:31:02"],
+    ] {
+        let arguments = [&["report", "--format", "json"], times].concat();
+        let told: Value = serde_json::from_slice(&tracer(&arguments, &file)?.stdout)?;
+        assert_eq!(told["filter"]["shown"], 5, "{}", told["filter"]);
+    }
+    let shown = tracer(&["replay", "--from", "16:31:01"], &file)?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let first = shown.lines().next().unwrap_or_default();
+    assert!(first.starts_with("16:31:01.063"), "{first}");
+    Ok(())
+}
