@@ -8,7 +8,6 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
-use jiff::Timestamp;
 use tracer_common::Kind;
 
 use crate::{
@@ -18,7 +17,8 @@ use crate::{
     },
     export::Table,
     host::plan::Choice,
-    replay::{From, Speed},
+    replay::Speed,
+    when::{self, When},
 };
 
 /// Names the process and the cause behind `Cannot assign requested address`
@@ -152,10 +152,10 @@ pub(crate) struct Replay {
     #[arg(long, value_parser = speed, value_name = "N")]
     pub(crate) speed: Option<Speed>,
 
-    /// Begin at 2026-01-31T03:00:00Z, or at HH:MM or HH:MM:SS (local time) of
-    /// the day on which the records begin
-    #[arg(long, value_parser = From::parse, value_name = "TIME")]
-    pub(crate) from: Option<From>,
+    /// Begin at 2026-01-31T03:00:00Z, "2026-01-31 03:00", 03:00 (the last one
+    /// in the capture), "10m ago" (before now)
+    #[arg(long, value_parser = when::parse, value_name = "TIME")]
+    pub(crate) from: Option<When>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -256,15 +256,16 @@ pub(crate) struct Report {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<OsString>,
 
-    /// Only what happened at this time or later: 2026-11-21T03:00:00Z,
-    /// "2026-11-21 03:00", 03:00 (the last one before now), "10m ago" (before
-    /// now)
-    #[arg(long, value_name = "TIME", value_parser = crate::report::when)]
-    pub(crate) since: Option<Timestamp>,
+    /// Only what happened at this time or later: 2026-01-31T03:00:00Z,
+    /// "2026-01-31 03:00", 03:00 (the last one in the capture), "10m ago"
+    /// (before now)
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    pub(crate) since: Option<When>,
 
-    /// Only what happened at this time or earlier
-    #[arg(long, value_name = "TIME", value_parser = crate::report::when)]
-    pub(crate) until: Option<Timestamp>,
+    /// Only what happened at this time or earlier; 03:00 is the first one after
+    /// --since, if that is given
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    pub(crate) until: Option<When>,
 
     /// Only failures of this process: as caller, or as holder of the listener
     /// (may be repeated)

@@ -25,7 +25,8 @@ Exit codes:
 /// The same for verbs that read files.
 pub(crate) const FILES_HELP: &str = "\
 Exit codes:
-  0  read; what is damaged is skipped and told on standard error
+  0  read; what is damaged is skipped and told: by replay on standard error,
+     by report in the report
   1  a file cannot be read, or is no capture
   2  the command line is wrong";
 

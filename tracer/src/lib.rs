@@ -17,6 +17,9 @@ mod decode;
 mod exit;
 mod explain;
 mod export;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod model;
 mod output;
@@ -29,6 +32,7 @@ mod snapshot;
 mod source;
 mod startup;
 mod watch;
+mod when;
 
 use std::process::ExitCode;
 

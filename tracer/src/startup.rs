@@ -17,7 +17,7 @@ use crate::{
         mounts::PrivateView,
         netns, plan,
         plan::Purpose,
-        privileges,
+        privileges::{self, Privileges},
         settings::{self, Settings},
     },
     probe::{Probe, Served},
@@ -51,11 +51,11 @@ impl Startup {
     }
 }
 
-/// Checks privileges, makes a plan, loads and attaches.
+/// Checks privileges.
 ///
 /// # Errors
-/// Missing privileges, no BTF, or nothing attaches.
-pub(crate) fn attach(arguments: &Run) -> Result<(Probe, Startup), Failed> {
+/// Some are missing.
+pub(crate) fn permitted() -> Result<Privileges, Failed> {
     let status = fs::read_to_string("/proc/self/status").context("/proc is not readable")?;
     let privileges = privileges::judge(&status);
     if !privileges.missing.is_empty() {
@@ -64,6 +64,14 @@ pub(crate) fn attach(arguments: &Run) -> Result<(Probe, Startup), Failed> {
             privileges.missing.join(" and ")
         )));
     }
+    Ok(privileges)
+}
+
+/// Makes a plan, loads and attaches.
+///
+/// # Errors
+/// No BTF, or nothing attaches.
+pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, Startup), Failed> {
     let mut costs = privileges.costs;
     // Held until everything is attached; the hooks do not need it any more.
     let _view = PrivateView::with_missing_mounts(&mounts()).unwrap_or_else(|error| {

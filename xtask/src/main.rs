@@ -8,6 +8,7 @@ mod cases;
 mod debian;
 mod ebpf;
 mod elf;
+mod fuzz;
 mod initramfs;
 mod kernels;
 mod live;
@@ -39,6 +40,9 @@ cargo xtask duckdb             compare what DuckDB finds in exports with what wa
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
                                run the live tests in virtual machines
+cargo xtask fuzz [TARGET]... [--seconds N]
+                               give the readers of captures, records and events bytes that
+                               nobody thought of; --seeds makes anew what they begin with
 cargo xtask test [--no-vm]     run every test: unit, live on this kernel, live in virtual machines";
 
 fn main() -> ExitCode {
@@ -70,6 +74,7 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         [cases::duckdb::INSIDE, words @ ..] => cases::duckdb::inside(&Place::find()?, words)?,
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
+        ["fuzz", words @ ..] => fuzz::command(&Place::find()?, &fuzz::Choice::parse(words)?)?,
         ["test"] => test::all(&Place::find()?, true)?,
         ["test", "--no-vm"] => test::all(&Place::find()?, false)?,
         words => bail!("`{}` is not a command\n{USAGE}", words.join(" ")),

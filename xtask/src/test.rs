@@ -1,6 +1,7 @@
 //! `xtask test`: every test there is, and one verdict.
 
 use crate::binaries::{self, Binaries};
+use crate::fuzz;
 use crate::kernels::{self, Kernels};
 use crate::live::{self, Counts, Run};
 use crate::place::Place;
@@ -31,6 +32,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     });
     btf::extract(place, &kernels.usable)?;
     total.add(unit_tests(place)?);
+    total.add(fuzz::fuzz(place, &fuzz::Choice::all(fuzz::BRIEF))?);
     total.add(readme_commands(place)?);
     let binaries = binaries::build(place)?;
     let mut runs = vec![

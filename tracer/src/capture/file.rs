@@ -61,6 +61,8 @@ pub(super) struct Files {
     rotation: Rotation,
     /// The record that every file begins with, without its last brace.
     opening: String,
+    /// The first file, before anything is in it.
+    reserved: Option<Reserved>,
     current: Option<Current>,
     /// Of the present file, counted from 0.
     number: u64,
@@ -80,22 +82,61 @@ struct Current {
     since: Timestamp,
 }
 
+/// A file that is open and not begun. Dropped, it leaves everything as it was.
+struct Reserved {
+    file: File,
+    path: PathBuf,
+    /// It was not there before.
+    is_new: bool,
+}
+
+impl Reserved {
+    /// Opens a file that nobody else may read, never through a symbolic link.
+    fn open(path: &Path, overwrite: bool) -> io::Result<Self> {
+        let (file, is_new) = open(path, overwrite)?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            is_new,
+        })
+    }
+
+    /// Empties it.
+    fn begin(mut self) -> io::Result<File> {
+        self.file.set_permissions(Permissions::from_mode(0o600))?;
+        self.file.set_len(0)?;
+        let file = self.file.try_clone()?;
+        self.is_new = false;
+        Ok(file)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        // Of two files with the same name only ours is empty and has our inode.
+        if self.is_new && is_same(&self.path, &self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn is_same(path: &Path, file: &File) -> bool {
+    let both = (fs::symlink_metadata(path), file.metadata());
+    matches!(both, (Ok(there), Ok(ours)) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()))
+}
+
 impl Files {
-    /// Begins the first file. `startup` is its first record.
+    /// Makes sure of the first file, and writes nothing yet.
     ///
     /// # Errors
-    /// It exists, is a symbolic link, or cannot be made or written.
-    pub(super) fn create(
-        path: &Path,
-        overwrite: bool,
-        rotation: Rotation,
-        startup: &str,
-    ) -> io::Result<Self> {
+    /// It exists, is a symbolic link, or cannot be made.
+    pub(super) fn reserve(path: &Path, overwrite: bool, rotation: Rotation) -> io::Result<Self> {
         let mut files = Self {
             path: path.to_owned(),
             overwrite,
             rotation,
-            opening: startup.trim_end().trim_end_matches('}').to_owned(),
+            opening: String::new(),
+            reserved: None,
             current: None,
             number: 0,
             own: HashMap::new(),
@@ -105,8 +146,21 @@ impl Files {
         if rotation.is_on() && !overwrite {
             files.refuse_old_set()?;
         }
-        files.begin(0)?;
+        let first = rotation.name(path, 0);
+        files.reserved = Some(Reserved::open(&first, overwrite)?);
         Ok(files)
+    }
+
+    /// Begins the first file. `startup` is its first record.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn start(&mut self, startup: &str) -> io::Result<()> {
+        startup
+            .trim_end()
+            .trim_end_matches('}')
+            .clone_into(&mut self.opening);
+        self.begin(0)
     }
 
     /// A file of an earlier run would be met hours from now.
@@ -128,8 +182,14 @@ impl Files {
 
     fn begin(&mut self, number: u64) -> io::Result<()> {
         let path = self.rotation.name(&self.path, number);
-        self.make_room(&path)?;
-        let file = open(&path, self.overwrite)?;
+        let reserved = match self.reserved.take() {
+            Some(reserved) => reserved,
+            None => {
+                self.make_room(&path)?;
+                Reserved::open(&path, self.overwrite)?
+            }
+        };
+        let file = reserved.begin()?;
         let since = Timestamp::now();
         let startup = format!(
             "{},\"file\":{{\"number\":{number},\"time\":\"{since:.6}\"}}}}\n",
@@ -232,21 +292,20 @@ fn exists(what: impl Display) -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, why)
 }
 
-/// Opens an empty file that nobody else may read, never through a symbolic link.
+/// Opens an empty file that nobody else may read, never through a symbolic link,
+/// and says whether it is new.
 ///
 /// # Errors
 /// It exists, or with `overwrite` cannot be emptied.
-pub(crate) fn open(path: &Path, overwrite: bool) -> io::Result<File> {
+pub(crate) fn open(path: &Path, overwrite: bool) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
-    if !overwrite {
-        options.create_new(true).custom_flags(libc::O_NOFOLLOW);
-        return options.open(path).map_err(|error| explain(error, path));
-    }
     // Not blocking: a FIFO has to be refused, not waited for.
-    options
-        .create(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match options.clone().create_new(true).open(path) {
+        Err(error) if overwrite && error.kind() == io::ErrorKind::AlreadyExists => {}
+        new => return Ok((new.map_err(|error| explain(error, path))?, true)),
+    }
     let file = options.open(path).map_err(|error| explain(error, path))?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
@@ -255,9 +314,7 @@ pub(crate) fn open(path: &Path, overwrite: bool) -> io::Result<File> {
     if metadata.nlink() > 1 {
         return Err(io::Error::other("it has other names (hard links)"));
     }
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.set_len(0)?;
-    Ok(file)
+    Ok((file, false))
 }
 
 /// Says what stands there.
@@ -370,11 +427,54 @@ mod tests {
         Encoder::new()?.encode(lines.as_bytes())
     }
 
+    fn create(
+        path: &Path,
+        overwrite: bool,
+        rotation: Rotation,
+        startup: &str,
+    ) -> io::Result<Files> {
+        let mut files = Files::reserve(path, overwrite, rotation)?;
+        files.start(startup)?;
+        Ok(files)
+    }
+
+    /// What is reserved and never begun was never there, or is what it was.
+    #[test]
+    fn a_reservation_leaves_no_trace() -> io::Result<()> {
+        let place = Place::new("reserved")?;
+        let reserve = |name: &str, overwrite, rotation| {
+            Files::reserve(&place.0.join(name), overwrite, rotation)
+        };
+        let ring = Rotation {
+            size: Some(1),
+            count: NonZeroU32::new(3),
+            ..Rotation::default()
+        };
+        drop(reserve("new", false, Rotation::default())?);
+        drop(reserve("new", true, Rotation::default())?);
+        let files = reserve("ring", false, ring)?;
+        assert_eq!(place.names()?, ["ring0"]);
+        drop(files);
+        assert!(place.names()?.is_empty());
+        fs::write(place.0.join("old"), "mine")?;
+        let files = reserve("old", true, Rotation::default())?;
+        assert_eq!(fs::read(place.0.join("old"))?, b"mine");
+        drop(files);
+        assert_eq!(fs::read(place.0.join("old"))?, b"mine");
+        // Somebody else's, by now.
+        let files = reserve("new", false, Rotation::default())?;
+        fs::remove_file(place.0.join("new"))?;
+        fs::write(place.0.join("new"), "theirs")?;
+        drop(files);
+        assert_eq!(fs::read(place.0.join("new"))?, b"theirs");
+        Ok(())
+    }
+
     #[test]
     fn a_file_is_private_and_begins_with_startup() -> io::Result<()> {
         let place = Place::new("private")?;
         let path = place.0.join("x");
-        let mut files = Files::create(&path, false, Rotation::default(), STARTUP)?;
+        let mut files = create(&path, false, Rotation::default(), STARTUP)?;
         assert_eq!(files.put(&frame("1\n")?, 1)?, None);
         let told = place.read("x")?;
         assert!(told.starts_with("{\"type\":\"startup\",\"file\":{\"number\":0,\"time\":\""));
@@ -391,7 +491,7 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o644))?;
         symlink(&path, &link)?;
         let create = |path: &Path, overwrite| {
-            Files::create(path, overwrite, Rotation::default(), STARTUP)
+            create(path, overwrite, Rotation::default(), STARTUP)
                 .map(|_| ())
                 .map_err(|error| error.to_string())
         };
@@ -421,7 +521,7 @@ mod tests {
             ..Rotation::default()
         };
         let path = place.0.join("x");
-        let mut files = Files::create(&path, false, rotation, STARTUP)?;
+        let mut files = create(&path, false, rotation, STARTUP)?;
         for number in 0..8 {
             files.put(&frame(&format!("{number}\n"))?, 1)?;
         }
@@ -432,7 +532,7 @@ mod tests {
             assert!(told.ends_with(&format!("\n{number}\n")), "{told}");
         }
         assert_eq!(files.written().files, 8);
-        let again = Files::create(&path, false, rotation, STARTUP);
+        let again = create(&path, false, rotation, STARTUP);
         assert!(again.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists));
         Ok(())
     }
@@ -445,7 +545,7 @@ mod tests {
             count: NonZeroU32::new(2),
             ..Rotation::default()
         };
-        let mut files = Files::create(&place.0.join("x"), false, rotation, STARTUP)?;
+        let mut files = create(&place.0.join("x"), false, rotation, STARTUP)?;
         files.put(&frame("0\n")?, 1)?;
         files.put(&frame("1\n")?, 1)?;
         fs::rename(place.0.join("x0"), place.0.join("kept"))?;
@@ -463,7 +563,7 @@ mod tests {
         let directory = place.0.join("d");
         fs::create_dir(&directory)?;
         let path = directory.join("x");
-        let mut files = Files::create(&path, false, Rotation::default(), STARTUP)?;
+        let mut files = create(&path, false, Rotation::default(), STARTUP)?;
         files.put(&frame("1\n")?, 1)?;
         fs::remove_dir_all(&directory)?;
         assert!(files.put(&frame("2\n")?, 1).is_err());

@@ -1,5 +1,6 @@
 //! Which files are read, and in which order?
 
+mod last;
 mod seek;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use super::{
     damage::{Damage, object},
     read::Reader,
 };
-use crate::output::sanitize::printable;
+use crate::{output::sanitize::printable, when::When};
 
 /// What means standard input.
 const STDIN: &str = "-";
@@ -109,6 +110,36 @@ impl Captures {
     /// first record is always read.
     pub(crate) fn skip_to(&mut self, begin: Timestamp) {
         self.begin = Some(begin);
+    }
+
+    /// The moment that is meant; to be asked before the first record is read.
+    /// `None`: there is no record.
+    ///
+    /// # Errors
+    /// It is a time of day, and the captures are standard input or a pipe.
+    pub(crate) fn moment(&self, when: When) -> Result<Option<Timestamp>> {
+        match when {
+            When::Moment(moment) => Ok(Some(moment)),
+            When::TimeOfDay(_) => Ok(when.before(self.last_time()?)),
+        }
+    }
+
+    /// When the last records were made.
+    fn last_time(&self) -> Result<Option<Timestamp>> {
+        for path in self.waiting.iter().rev() {
+            if !path.is_file() {
+                bail!(
+                    "which day is meant only a file tells, and {} is none: give the date, too",
+                    name(path)
+                );
+            }
+            let last = last::time_in(path);
+            let last = last.with_context(|| format!("{} cannot be read", name(path)))?;
+            if last.is_some() {
+                return Ok(last);
+            }
+        }
+        Ok(None)
     }
 
     /// The line of the record, exactly as it was written, without its `\n`.

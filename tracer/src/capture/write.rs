@@ -52,6 +52,37 @@ impl Options {
     }
 }
 
+/// Where a capture will be: that nothing is in its way is known.
+pub(crate) struct Reserved {
+    name: String,
+    /// `None`: standard output.
+    files: Option<Files>,
+}
+
+impl Reserved {
+    /// Makes sure of the first file, which stays empty.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(crate) fn new(options: &Options) -> anyhow::Result<Self> {
+        let name = options.name();
+        if options.is_stdout() {
+            if io::stdout().is_terminal() {
+                bail!("a capture is not for a terminal: tracer record -w - | zstdcat");
+            }
+            return Ok(Self { name, files: None });
+        }
+        let Options {
+            path,
+            overwrite,
+            rotation,
+        } = options;
+        let files = Files::reserve(path, *overwrite, *rotation);
+        let files = Some(files.with_context(|| format!("cannot write {name}"))?);
+        Ok(Self { name, files })
+    }
+}
+
 /// A capture that is being written.
 pub(crate) struct Writer {
     queue: Arc<Queue>,
@@ -64,24 +95,20 @@ impl Writer {
     /// Begins a capture with its `startup` record.
     ///
     /// # Errors
-    /// The file cannot be made, or not written.
-    pub(crate) fn start(options: &Options, startup: &str) -> anyhow::Result<Self> {
-        let name = options.name();
+    /// The file cannot be written.
+    pub(crate) fn start(reserved: Reserved, startup: &str) -> anyhow::Result<Self> {
+        let Reserved { name, files } = reserved;
         let queue = Arc::new(Queue::new());
-        let sink: Box<dyn Sink> = if options.is_stdout() {
-            if io::stdout().is_terminal() {
-                bail!("a capture is not for a terminal: tracer record -w - | zstdcat");
+        let sink: Box<dyn Sink> = match files {
+            None => {
+                queue.push(startup.as_bytes())?;
+                Box::new(Stream::stdout().context("standard output")?)
             }
-            queue.push(startup.as_bytes())?;
-            Box::new(Stream::stdout().context("standard output")?)
-        } else {
-            let Options {
-                path,
-                overwrite,
-                rotation,
-            } = options;
-            let files = Files::create(path, *overwrite, *rotation, startup);
-            Box::new(files.with_context(|| format!("cannot write {name}"))?)
+            Some(mut files) => {
+                let begun = files.start(startup);
+                begun.with_context(|| format!("cannot write {name}"))?;
+                Box::new(files)
+            }
         };
         start(Arc::clone(&queue), sink, name.clone())?;
         Ok(Self {

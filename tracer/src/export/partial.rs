@@ -47,7 +47,7 @@ impl Partial {
         // default action.
         remove_on_signals(Arc::clone(&unfinished))?;
         let mut locked = unfinished.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = capture::create(path, overwrite)?;
+        let (file, _) = capture::create(path, overwrite)?;
         let metadata = file.metadata()?;
         locked.identity = Some((metadata.dev(), metadata.ino()));
         drop(locked);

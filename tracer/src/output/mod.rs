@@ -1,6 +1,8 @@
 //! The only place that prints. Data goes to standard output and into a capture,
 //! everything else to standard error.
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 pub(crate) mod json;
 pub(crate) mod print;
 #[cfg(test)]
@@ -15,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    capture::write::{Options, Writer},
+    capture::write::{Options, Reserved, Writer},
     cli::Format,
     record::Record,
     startup::Startup,
@@ -27,6 +29,7 @@ pub(crate) struct Output {
     screen: Option<Screen>,
     /// Where the capture will be.
     planned: Option<Options>,
+    reserved: Option<Reserved>,
     capture: Option<Writer>,
     /// A record as JSON; its memory is used again for the next.
     line: Vec<u8>,
@@ -56,6 +59,7 @@ impl Output {
                 style: style(format),
             }),
             planned: capture,
+            reserved: None,
             capture: None,
             line: Vec::new(),
         }
@@ -67,6 +71,15 @@ impl Output {
         self.planned.is_some() || self.screen.as_ref().is_some_and(is_json)
     }
 
+    /// Makes sure that the capture can be begun; nothing is written yet.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn reserve(&mut self) -> anyhow::Result<()> {
+        self.reserved = self.planned.as_ref().map(Reserved::new).transpose()?;
+        Ok(())
+    }
+
     /// Begins the capture, too.
     ///
     /// # Errors
@@ -74,9 +87,9 @@ impl Output {
     /// every method here.
     pub(crate) fn startup(&mut self, startup: &Startup, verbose: bool) -> anyhow::Result<()> {
         // Before anything is said: if it cannot be begun, that is all there is to say.
-        if let Some(options) = &self.planned {
+        if let Some(reserved) = self.reserved.take() {
             let line = format!("{}\n", json::startup(startup));
-            self.capture = Some(Writer::start(options, &line)?);
+            self.capture = Some(Writer::start(reserved, &line)?);
         }
         match &mut self.screen {
             None => say(&text::startup(startup, verbose)),

@@ -1,7 +1,6 @@
 //! `tracer replay`: what `tracer watch` showed, from files.
 
 mod fields;
-mod from;
 mod pace;
 pub(crate) mod parse;
 
@@ -17,7 +16,6 @@ use crate::{
     exit::{Failed, is_broken_pipe},
     output::{Output, say},
 };
-pub(crate) use from::From;
 use pace::Pace;
 pub(crate) use pace::Speed;
 use parse::{Parsed, Unread, parse};
@@ -30,6 +28,9 @@ use parse::{Parsed, Unread, parse};
 pub(crate) fn run(arguments: &Replay) -> Result<u8, Failed> {
     let mut captures = Captures::open(&arguments.files)?;
     let mut player = Player::new(arguments);
+    if let Some(from) = arguments.from {
+        player.begin = captures.moment(from)?;
+    }
     let played = player.play(&mut captures);
     match played {
         Err(error) if is_broken_pipe(&error) => return Ok(0),
@@ -46,8 +47,7 @@ pub(crate) fn run(arguments: &Replay) -> Result<u8, Failed> {
 struct Player {
     output: Output,
     format: Format,
-    from: Option<From>,
-    /// The moment that [`From`] means.
+    /// What is older is skipped.
     begin: Option<Timestamp>,
     pace: Option<Pace>,
     /// When and since which boot the run began whose `startup` was shown: every
@@ -62,7 +62,6 @@ impl Player {
         Self {
             output: Output::new(Some(arguments.format), None),
             format: arguments.format,
-            from: arguments.from,
             begin: None,
             pace: arguments.speed.map(Pace::new),
             run: None,
@@ -72,13 +71,11 @@ impl Player {
     }
 
     fn play(&mut self, captures: &mut Captures) -> Result<()> {
+        if let Some(begin) = self.begin {
+            captures.skip_to(begin);
+        }
         while let Some(record) = captures.next_record()? {
             let at = time(&record);
-            if let (None, Some(from), Some(at)) = (self.begin, self.from, at) {
-                let begin = from.after(at);
-                self.begin = Some(begin);
-                captures.skip_to(begin);
-            }
             if self.is_before(at) && record["type"] != "startup" {
                 continue;
             }

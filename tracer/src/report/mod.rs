@@ -7,6 +7,8 @@
 mod analyse;
 mod clock;
 mod crowd;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod html;
 mod json;
 mod line;
@@ -19,26 +21,21 @@ mod tests;
 mod text;
 mod timeline;
 mod unseen;
-mod when;
 mod words;
 
 use std::io;
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::tz::TimeZone;
 
 use crate::{
     capture::files::Captures,
     cli::{self, ReportFormat},
     exit::Failed,
     output::print,
+    when::When,
 };
 use analyse::{Analysis, Filter};
 use line::Line;
-
-/// Parses a moment of the command line.
-pub(crate) fn when(text: &str) -> Result<Timestamp, String> {
-    when::parse(text, &Zoned::now())
-}
 
 /// Reads the files and tells; returns the exit code.
 ///
@@ -46,14 +43,20 @@ pub(crate) fn when(text: &str) -> Result<Timestamp, String> {
 /// A file cannot be read. A closed standard output is no error: nobody reads
 /// on.
 pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
+    let mut captures = Captures::open(&arguments.files)?;
+    let moment = |when: Option<When>| when.map_or(Ok(None), |when| captures.moment(when));
+    let since = moment(arguments.since)?;
+    let until = match (since, arguments.until) {
+        (Some(since), Some(until)) => until.after(since),
+        (_, until) => moment(until)?,
+    };
     let mut analysis = Analysis::new(Filter {
-        since: arguments.since,
-        until: arguments.until,
+        since,
+        until,
         pids: arguments.pids.clone(),
         comms: arguments.comms.clone(),
         kinds: arguments.kinds.clone(),
     });
-    let mut captures = Captures::open(&arguments.files)?;
     while let Some(line) = captures.next(line::parse)? {
         match line {
             Line::Event(event) => analysis.feed_event(&event),

@@ -84,10 +84,17 @@ fn run(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8
     }
 }
 
-async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8, Failed> {
+async fn trace(
+    arguments: &Run,
+    interval: Option<Duration>,
+    mut output: Output,
+) -> Result<u8, Failed> {
     // Before anything is attached, so that no signal finds the default action.
     let mut signals = Signals::new()?;
-    let (probe, mut startup) = startup::attach(arguments)?;
+    let privileges = startup::permitted()?;
+    // Attaching takes a while: what is wrong with the file is said at once.
+    output.reserve()?;
+    let (probe, mut startup) = startup::attach(arguments, privileges)?;
     if output.has_json() {
         startup.look_around();
     }

@@ -174,3 +174,57 @@ fn a_moment_is_found_in_a_large_file() -> Result<()> {
     }
     Ok(())
 }
+
+/// A time of day is the last such time of the last file that has records.
+#[test]
+fn a_time_of_day_is_that_of_the_end() -> Result<()> {
+    let directory = Directory::new("last")?;
+    let day = |day: u32, padding: usize| {
+        let padding = "x".repeat(padding);
+        format!(
+            "{{\"time\":\"2026-10-{day:02}T03:00:00Z\",\"padding\":\"{padding}\"}}\n{{\"v\":1}}\n"
+        )
+    };
+    let frames = |days: std::ops::Range<u32>| -> io::Result<Vec<u8>> {
+        let frames = days.map(|number| frame(&day(number, 0)));
+        Ok(frames.collect::<io::Result<Vec<_>>>()?.concat())
+    };
+    let torn = [frames(1..9)?, vec![0x28, 0xB5, 0x2F, 0xFD, 4]].concat();
+    let lines: String = (1..29).map(|number| day(number, 200_000)).collect();
+    let files = [
+        ("frames", frames(1..9)?, "2026-10-08T03:00:00Z"),
+        ("torn", torn, "2026-10-08T03:00:00Z"),
+        // Behind the last time is more than is read at first.
+        (
+            "behind",
+            [frames(1..4)?, frame("{}\n")?.repeat(20_000)].concat(),
+            "2026-10-03T03:00:00Z",
+        ),
+        ("lines", lines.clone().into_bytes(), "2026-10-28T03:00:00Z"),
+        (
+            "half",
+            lines.as_bytes()[..lines.len() - 40].to_vec(),
+            "2026-10-27T03:00:00Z",
+        ),
+        ("one", day(5, 500_000).into_bytes(), "2026-10-05T03:00:00Z"),
+    ];
+    for (name, content, expected) in files {
+        let file = directory.write(name, &content)?;
+        let captures = Captures::open(&[file])?;
+        assert_eq!(captures.last_time()?, Some(expected.parse()?), "{name}");
+    }
+    let empty = directory.write("empty", b"")?;
+    let both = Captures::open(&[directory.path("frames"), empty.clone()])?;
+    assert_eq!(both.last_time()?, Some("2026-10-08T03:00:00Z".parse()?));
+    assert_eq!(Captures::open(&[empty])?.last_time()?, None);
+    let stdin = Captures::open(&[STDIN.into()])?;
+    let time = When::TimeOfDay(jiff::civil::Time::midnight());
+    assert!(
+        stdin
+            .moment(time)
+            .is_err_and(|error| error.to_string().contains("standard input"))
+    );
+    let moment = When::Moment(Timestamp::UNIX_EPOCH);
+    assert_eq!(stdin.moment(moment)?, Some(Timestamp::UNIX_EPOCH));
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Reports of lines that are in no file, for fuzzing.
+
+use jiff::tz::TimeZone;
+
+use super::{
+    analyse::{Analysis, Filter},
+    html, json,
+    line::{self, Line},
+    text,
+};
+use crate::capture::read::{Damage, object};
+
+/// Text, JSON and HTML. `fast`: lines are read the way that [`super::run`] reads them.
+pub(crate) fn tell(lines: &[&[u8]], fast: bool) -> [String; 3] {
+    let mut analysis = Analysis::new(Filter::default());
+    let mut damage = Damage::default();
+    let slow = |line: &[u8]| object(line).map(Line::Other);
+    let parse = if fast { line::parse } else { slow };
+    for line in lines {
+        match damage.parse(line, parse) {
+            Some(Line::Event(event)) => analysis.feed_event(&event),
+            Some(Line::Other(record)) => analysis.feed(&record),
+            None => {}
+        }
+    }
+    let style = text::Style {
+        width: 100,
+        colour: false,
+        zone: TimeZone::UTC,
+        top: 5,
+    };
+    [
+        text::report(&analysis, &[], &style),
+        json::report(&analysis, &damage, 5).to_string(),
+        html::report(&analysis, &[], &TimeZone::UTC, 5),
+    ]
+}
