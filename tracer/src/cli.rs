@@ -528,7 +528,7 @@ mod tests {
             "tracer report x --until 25:00",
             "tracer report x --kind drops",
             "tracer report x --top 0",
-            "tracer report x --format html",
+            "tracer report x --format xml",
         ] {
             let why = wrong(line);
             assert!(
