@@ -20,7 +20,7 @@ use boundary::MAGIC;
 use frames::Frames;
 use input::Input;
 
-pub(crate) use super::damage::{Damage, object};
+pub(crate) use super::damage::{Damage, is_object, object};
 
 /// What a frame may decompress to. tracer's own hold 256 KiB and a line.
 pub(crate) const MAX_FRAME: usize = 4 << 20;

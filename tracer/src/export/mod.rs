@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use self::{csv::Csv, parquet::Parquet};
 use crate::{
-    capture::files::Captures,
+    capture::{files::Captures, read::is_object},
     cli::{Export, ExportFormat},
     exit::{Failed, is_broken_pipe},
     output::{sanitize::json_harmless, say},
@@ -77,7 +77,7 @@ fn export(arguments: &Export, path: Option<&Path>) -> Result<()> {
     let mut target = Target::open(path, arguments.overwrite)?;
     let mut told = Told::default();
     let written = match arguments.format {
-        ExportFormat::Jsonl => lines(&mut captures, first, &mut target, is_terminal),
+        ExportFormat::Jsonl => lines(&mut captures, first.is_some(), &mut target, is_terminal),
         ExportFormat::Csv => rows(
             &mut captures,
             first,
@@ -106,20 +106,20 @@ fn export(arguments: &Export, path: Option<&Path>) -> Result<()> {
 /// JSON can.
 fn lines(
     captures: &mut Captures,
-    first: Option<Value>,
+    has_first: bool,
     target: &mut Target,
     is_terminal: bool,
 ) -> Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER, target);
-    let mut next = first;
-    while next.is_some() {
+    let mut has_next = has_first;
+    while has_next {
         if is_terminal {
             out.write_all(json_harmless(captures.line()).as_bytes())?;
         } else {
             out.write_all(captures.line())?;
         }
         out.write_all(b"\n")?;
-        next = captures.next_record()?;
+        has_next = captures.next(is_object)?.is_some();
     }
     Ok(out.flush()?)
 }
