@@ -1,6 +1,6 @@
 //! A failure as everything downstream of attribution sees it.
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use jiff::Timestamp;
 use tracer_common::{Cause, Family, Hook, Kind};
@@ -45,6 +45,8 @@ pub(crate) struct Process {
     pub(crate) uid: Option<u32>,
     /// A kernel thread, or a socket that only the kernel holds.
     pub(crate) kernel: bool,
+    /// Where it belongs; `None`: gone, or not readable.
+    pub(crate) place: Option<Arc<Place>>,
 }
 
 impl Process {
@@ -56,6 +58,51 @@ impl Process {
             ..Self::default()
         }
     }
+}
+
+/// Where a process belongs. Names and paths are whatever those chose who made the
+/// cgroup; invalid UTF-8 is replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The path as `/proc/PID/cgroup` shows it.
+    pub(crate) cgroup: String,
+    pub(crate) container: Option<Container>,
+    /// The innermost systemd unit, within the container if there is one.
+    pub(crate) unit: Option<String>,
+    /// Of Kubernetes.
+    pub(crate) pod: Option<Pod>,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Container {
+    /// 64 hexadecimal digits, or a name where the runtime goes by names (LXC,
+    /// systemd-nspawn).
+    pub(crate) id: String,
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `nspawn`; `None`: an id
+    /// without a word about who runs it.
+    pub(crate) runtime: Option<Cow<'static, str>>,
+    /// `None`: not told by any file.
+    pub(crate) name: Option<String>,
+}
+
+impl Container {
+    /// What people call it: its name, else the first twelve characters of its id.
+    pub(crate) fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| {
+            let end = self.id.char_indices().nth(12).map(|(end, _)| end);
+            &self.id[..end.unwrap_or(self.id.len())]
+        })
+    }
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pod {
+    pub(crate) uid: String,
+    /// `None`: not told by any file; so with the next.
+    pub(crate) name: Option<String>,
+    pub(crate) namespace: Option<String>,
 }
 
 /// What `listen()` was called with.
@@ -96,6 +143,8 @@ pub(crate) struct Failure {
     pub(crate) holders: Vec<Process>,
     /// Inode number of the network namespace.
     pub(crate) netns: u32,
+    /// What people call it; `None`: nothing.
+    pub(crate) netns_name: Option<Arc<str>>,
     pub(crate) family: Family,
     /// IP protocol number.
     pub(crate) protocol: u16,
@@ -142,6 +191,7 @@ impl Failure {
             process: None,
             holders: Vec::new(),
             netns: 1,
+            netns_name: None,
             family: Family::V4,
             protocol: 6,
             local: Some(SocketAddr::from(([10, 0, 0, 1], 0))),

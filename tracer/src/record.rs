@@ -1,6 +1,8 @@
 //! The one stream: what tracer found out, live or from a file, as every sink
 //! takes it (text, JSON, capture).
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use jiff::Timestamp;
 
 use crate::{
@@ -44,6 +46,8 @@ pub(crate) struct Totals {
     pub(crate) malformed: u64,
     pub(crate) counts: Counts,
     pub(crate) rows: Vec<Row>,
+    /// What people call the namespaces of both.
+    pub(crate) netns_names: BTreeMap<u32, Arc<str>>,
     /// Drops counted while the kernel's counters were being read: a difference
     /// up to this says nothing.
     pub(crate) meanwhile: u64,

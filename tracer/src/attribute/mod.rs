@@ -3,7 +3,9 @@
 //! What the kernel side saw on a process's behalf (pid, start time, name) is
 //! always right; /proc adds to it only where it still shows the same process.
 
+mod cgroup;
 pub(crate) mod holders;
+mod names;
 pub(crate) mod namespaces;
 mod pace;
 pub(crate) mod process;
@@ -52,6 +54,7 @@ impl Attributor {
             process,
             holders,
             netns: raw.netns,
+            netns_name: None,
             family: event.family,
             protocol: raw.protocol,
             local: event.local,

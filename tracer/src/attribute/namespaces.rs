@@ -5,10 +5,11 @@ use std::{
     fs::File,
     io,
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::pace::Pace;
+use super::{names::Names, pace::Pace, process};
 use crate::host::netns;
 
 /// Counters of `TcpExt` in /proc/net/netstat, since the namespace was made.
@@ -52,6 +53,9 @@ struct Namespace {
     baseline: Netstat,
     last: Netstat,
     is_late: bool,
+    /// What people call it, and the process whose container that name is of.
+    name: Option<Arc<str>>,
+    named_by: Option<u32>,
 }
 
 impl Namespace {
@@ -70,6 +74,8 @@ pub(crate) struct Namespaces {
     pace: Pace,
     /// Namespaces that were asked for in vain since the last look.
     sought: BTreeSet<u32>,
+    /// Of containers.
+    names: Names,
 }
 
 impl Namespaces {
@@ -79,12 +85,18 @@ impl Namespaces {
             known: BTreeMap::new(),
             pace: Pace::new(),
             sought: BTreeSet::new(),
+            names: Names::new(),
         };
         let mut existing = namespaces.pace.measure(inhabited);
-        for (inum, path) in netns::named() {
-            existing.entry(inum).or_insert_with(|| open_inside(&path));
+        let named = netns::named();
+        for (inum, path) in &named {
+            existing.entry(*inum).or_insert_with(|| Inside::open(path));
         }
-        for (inum, netstat) in existing {
+        let inside = existing
+            .iter()
+            .map(|(inum, inside)| (*inum, inside.pid))
+            .collect();
+        for (inum, Inside { netstat, .. }) in existing {
             let now = netstat
                 .as_ref()
                 .ok()
@@ -95,9 +107,12 @@ impl Namespaces {
                 baseline: now,
                 last: now,
                 is_late: false,
+                name: None,
+                named_by: None,
             };
             namespaces.known.insert(inum, namespace);
         }
+        namespaces.give_names(&named, &inside);
         namespaces
     }
 
@@ -124,13 +139,19 @@ impl Namespaces {
         let named = netns::named();
         for (inum, path) in &named {
             if !inhabited.contains_key(inum) && !self.known.contains_key(inum) {
-                inhabited.insert(*inum, open_inside(path));
+                inhabited.insert(*inum, Inside::open(path));
             }
         }
+        let inside = inhabited
+            .iter()
+            .map(|(inum, inside)| (*inum, inside.pid))
+            .collect();
         for (inum, namespace) in &mut self.known {
             let found = inhabited.remove(inum);
             if namespace.netstat.is_none()
-                && let Some(Ok(file)) = &found
+                && let Some(Inside {
+                    netstat: Ok(file), ..
+                }) = &found
             {
                 namespace.netstat = file.try_clone().ok();
             }
@@ -141,7 +162,7 @@ impl Namespaces {
                 namespace.netstat = None;
             }
         }
-        for (inum, netstat) in inhabited {
+        for (inum, Inside { netstat, .. }) in inhabited {
             // Made after tracer started: its counters began at zero.
             let last = netstat
                 .as_ref()
@@ -156,8 +177,48 @@ impl Namespaces {
                     baseline,
                     last,
                     is_late: true,
+                    name: None,
+                    named_by: None,
                 },
             );
+        }
+        self.give_names(&named, &inside);
+    }
+
+    /// What people call a namespace: its name in /run/netns, else the pod's or the
+    /// container's whose processes are in it, else Docker's.
+    pub(crate) fn name(&self, inum: u32) -> Option<Arc<str>> {
+        self.known.get(&inum)?.name.clone()
+    }
+
+    /// The same for all that have one.
+    pub(crate) fn names(&self) -> BTreeMap<u32, Arc<str>> {
+        let named = self.known.iter();
+        named
+            .filter_map(|(inum, namespace)| Some((*inum, namespace.name.clone()?)))
+            .collect()
+    }
+
+    /// `inside`: a process in each.
+    fn give_names(&mut self, named: &BTreeMap<u32, PathBuf>, inside: &BTreeMap<u32, Option<u32>>) {
+        // Containers may use the host's: it is not theirs.
+        let host = netns::of_process(1);
+        let docker = netns::named_by_docker();
+        let text = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().as_ref().into());
+        for (inum, namespace) in &mut self.known {
+            if let Some(path) = named.get(inum) {
+                namespace.name = text(path);
+                continue;
+            }
+            let pid = inside.get(inum).copied().flatten();
+            let Some(pid) = pid.filter(|_| host != Some(*inum)) else {
+                continue;
+            };
+            if namespace.named_by != Some(pid) {
+                let name = container_of(pid, &mut self.names);
+                namespace.name = name.or_else(|| docker.get(inum).and_then(text));
+                namespace.named_by = Some(pid);
+            }
         }
     }
 
@@ -191,26 +252,52 @@ impl Namespaces {
     }
 }
 
+/// A namespace as it was found.
+struct Inside {
+    /// A process in it, if one is.
+    pid: Option<u32>,
+    netstat: io::Result<File>,
+}
+
+impl Inside {
+    /// Opens the counters of a namespace that no process is in.
+    fn open(namespace: &Path) -> Self {
+        let open = || File::open("/proc/thread-self/net/netstat");
+        Self {
+            pid: None,
+            netstat: netns::inside(namespace, open),
+        }
+    }
+}
+
+/// The name of the pod or the container that a process is in.
+fn container_of(pid: u32, names: &mut Names) -> Option<Arc<str>> {
+    let mut place = process::place(pid)?;
+    names.add(&mut place);
+    let pod = place.pod.and_then(|pod| pod.name);
+    let container = || Some(place.container?.label().to_owned());
+    pod.or_else(container).map(Arc::from)
+}
+
 /// Every namespace that a process is in, with its counters.
-fn inhabited() -> BTreeMap<u32, io::Result<File>> {
+fn inhabited() -> BTreeMap<u32, Inside> {
     let mut found = BTreeMap::new();
     for pid in netns::pids() {
         let Some(inum) = netns::of_process(pid) else {
             continue;
         };
         let open = || File::open(format!("/proc/{pid}/net/netstat"));
+        let open = || Inside {
+            pid: Some(pid),
+            netstat: open(),
+        };
         let entry = found.entry(inum).or_insert_with(open);
-        if entry.is_err() {
+        if entry.netstat.is_err() {
             // The process went away in between: ask the next one.
             *entry = open();
         }
     }
     found
-}
-
-/// Opens the counters of a namespace that no process is in.
-fn open_inside(namespace: &Path) -> io::Result<File> {
-    netns::inside(namespace, || File::open("/proc/thread-self/net/netstat"))
 }
 
 /// The counters of the namespace of the calling thread.

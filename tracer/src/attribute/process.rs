@@ -1,11 +1,16 @@
 //! What /proc tells about one process, checked against its start time so that
 //! a reused pid is never mistaken for the process that had it before.
 
-use std::{collections::HashMap, fs, os::unix::ffi::OsStringExt, time::Instant};
+use std::{collections::HashMap, fs, os::unix::ffi::OsStringExt, sync::Arc, time::Instant};
 
 use tracer_common::{Task, flag};
 
-use crate::{decode::comm, host::clock, model::Process};
+use super::{cgroup, names::Names};
+use crate::{
+    decode::comm,
+    host::clock,
+    model::{Place, Process},
+};
 
 /// How many processes are remembered. Beyond that, all are forgotten at once:
 /// /proc is then read again, and one that is gone keeps the name the kernel
@@ -20,6 +25,7 @@ const FRESH_SECONDS: u64 = 1;
 pub(crate) struct Processes {
     ticks_per_second: u64,
     known: HashMap<(u32, u64), (Process, Instant)>,
+    names: Names,
 }
 
 impl Processes {
@@ -27,6 +33,7 @@ impl Processes {
         Self {
             ticks_per_second: clock::ticks_per_second(),
             known: HashMap::new(),
+            names: Names::new(),
         }
     }
 
@@ -43,7 +50,10 @@ impl Processes {
         }
         let read = read(pid).filter(|(ticks, _)| wanted.is_none_or(|wanted| wanted == *ticks));
         match (read, wanted) {
-            (Some((ticks, process)), _) => {
+            (Some((ticks, mut process)), _) => {
+                if let Some(place) = &mut process.place {
+                    self.names.add(Arc::make_mut(place));
+                }
                 if self.known.len() >= REMEMBERED {
                     self.known.clear();
                 }
@@ -96,6 +106,7 @@ fn read(pid: u32) -> Option<(u64, Process)> {
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
     let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
+    let place = place(pid);
     if start_ticks(pid)? != stat.start {
         return None;
     }
@@ -107,8 +118,14 @@ fn read(pid: u32) -> Option<(u64, Process)> {
         cmdline: cmdline.map(join_arguments).filter(|line| !line.is_empty()),
         uid: status.as_deref().and_then(real_uid),
         kernel: stat.is_kernel_thread,
+        place: place.map(Arc::new),
     };
     Some((stat.start, process))
+}
+
+/// Where a live process belongs.
+pub(super) fn place(pid: u32) -> Option<Place> {
+    cgroup::parse(&fs::read(format!("/proc/{pid}/cgroup")).ok()?)
 }
 
 struct Stat {

@@ -2,14 +2,17 @@
 //! they mix in a bad night: several programs, addresses and kinds, ports and
 //! times that differ in every one. The same each time.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use tracer_common::{Cause, Family, Hook, Kind};
 
 use crate::{
     host::{clock::Clocks, settings::Settings},
-    model::{Asked, Failure, Process, Queue, Role},
+    model::{Asked, Failure, Place, Process, Queue, Role},
     startup::Startup,
 };
 
@@ -209,7 +212,18 @@ fn process(pid: u32, comm: &str, exe: &str, cmdline: &str, uid: u32) -> Process 
         cmdline: Some(cmdline.into()),
         uid: Some(uid),
         kernel: false,
+        place: Some(place(comm)),
     }
+}
+
+/// As systemd has it.
+fn place(service: &str) -> Arc<Place> {
+    let unit = format!("{service}.service");
+    Arc::new(Place {
+        cgroup: format!("/system.slice/{unit}"),
+        unit: Some(unit),
+        ..Place::default()
+    })
 }
 
 fn nginx(pid: u32) -> Process {
@@ -244,6 +258,7 @@ fn connect() -> Failure {
         process: None,
         holders: Vec::new(),
         netns: NETNS,
+        netns_name: None,
         family: Family::V4,
         protocol: 6,
         local: None,

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -28,6 +29,8 @@ pub(crate) struct Census {
     pub(crate) time: Timestamp,
     /// Inode number of the network namespace.
     pub(crate) netns: u32,
+    /// What people call it; `None`: nothing.
+    pub(crate) netns_name: Option<Arc<str>>,
     /// The failure that asked for it.
     pub(crate) kind: Kind,
     pub(crate) cause: Cause,
@@ -193,6 +196,8 @@ pub(crate) struct QueueFinding {
     pub(crate) id: u64,
     pub(crate) time: Timestamp,
     pub(crate) netns: u32,
+    /// What people call it; `None`: nothing.
+    pub(crate) netns_name: Option<Arc<str>>,
     /// The address that the dropped packets were sent to; the wildcard if there
     /// were several.
     pub(crate) local: Option<SocketAddr>,

@@ -216,6 +216,8 @@ impl CensusTaker {
             id,
             time: view.time,
             netns: scope.netns,
+            // Whoever follows the namespaces knows.
+            netns_name: None,
             kind: scope.kind,
             cause: scope.cause,
             protocol: scope.protocol,

@@ -106,7 +106,7 @@ const SOCKET: [Column; 5] = [
     column("socket_inode", U64, Record, &["socket", "inode"]),
 ];
 
-const PROCESS: [Column; 7] = [
+const PROCESS: [Column; 10] = [
     column("pid", U32, Record, &["process", "pid"]),
     column("tid", U32, Record, &["process", "tid"]),
     column("comm", Text, Record, &["process", "comm"]),
@@ -114,6 +114,9 @@ const PROCESS: [Column; 7] = [
     column("cmdline", Text, Record, &["process", "cmdline"]),
     column("uid", U32, Record, &["process", "uid"]),
     column("kernel", Bool, Record, &["process", "kernel"]),
+    column("container", Text, Record, &["process", "container", "id"]),
+    column("unit", Text, Record, &["process", "unit"]),
+    column("pod", Text, Record, &["process", "pod", "uid"]),
 ];
 
 const ROLE: [Column; 1] = [column("role", Word, Record, &["process", "role"])];
@@ -179,7 +182,7 @@ const PART: [Column; 3] = [
     column("state_sockets", U64, Part, &["sockets"]),
 ];
 
-const HOLDER: [Column; 11] = [
+const HOLDER: [Column; 14] = [
     column("owner", Word, Inner, &["owner"]),
     column("comm", Text, Inner, &["comm"]),
     column("reason", Text, Inner, &["reason"]),
@@ -190,6 +193,14 @@ const HOLDER: [Column; 11] = [
     column("exe", Text, Inner, &["processes", "0", "exe"]),
     column("cmdline", Text, Inner, &["processes", "0", "cmdline"]),
     column("uid", U32, Inner, &["processes", "0", "uid"]),
+    column(
+        "container",
+        Text,
+        Inner,
+        &["processes", "0", "container", "id"],
+    ),
+    column("unit", Text, Inner, &["processes", "0", "unit"]),
+    column("pod", Text, Inner, &["processes", "0", "pod", "uid"]),
     column("processes", Json, Inner, &["processes"]),
 ];
 

@@ -209,8 +209,8 @@ fn what_is_left_out_is_counted() {
         json!({ "type": "event", "kind": "x".repeat(100), "pid": 1, "process": 3 }),
     ];
     let (told, left) = rows(Table::Events, &records);
-    // Seven columns of the process, its role, and the kind.
-    assert_eq!(told[0].matches("=Wrong").count(), 9, "{told:?}");
+    // Ten columns of the process, its role, and the kind.
+    assert_eq!(told[0].matches("=Wrong").count(), 12, "{told:?}");
     let expected = Told {
         unknown: 3,
         gaps: 5,

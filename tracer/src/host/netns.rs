@@ -42,7 +42,16 @@ pub(crate) fn inhabited() -> BTreeMap<u32, PathBuf> {
 /// Namespaces that have a name, as `ip netns add` gives it, whether a process
 /// is in them or not.
 pub(crate) fn named() -> BTreeMap<u32, PathBuf> {
-    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    names_in("/run/netns")
+}
+
+/// What Docker calls those of its containers. The host's is among them.
+pub(crate) fn named_by_docker() -> BTreeMap<u32, PathBuf> {
+    names_in("/run/docker/netns")
+}
+
+fn names_in(directory: &str) -> BTreeMap<u32, PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let path = entry.path();

@@ -103,6 +103,7 @@ fn served(served: &Served) -> Value {
 }
 
 fn process(process: &Process) -> Value {
+    let place = process.place.as_deref();
     json!({
         "pid": process.pid,
         "tid": process.tid,
@@ -111,6 +112,18 @@ fn process(process: &Process) -> Value {
         "cmdline": process.cmdline.as_deref().map(text),
         "uid": process.uid,
         "kernel": process.kernel,
+        "cgroup": place.map(|place| &place.cgroup),
+        "container": place.and_then(|place| place.container.as_ref()).map(|container| json!({
+            "id": container.id,
+            "runtime": container.runtime,
+            "name": container.name,
+        })),
+        "unit": place.and_then(|place| place.unit.as_ref()),
+        "pod": place.and_then(|place| place.pod.as_ref()).map(|pod| json!({
+            "uid": pod.uid,
+            "name": pod.name,
+            "namespace": pod.namespace,
+        })),
     })
 }
 
@@ -123,7 +136,13 @@ pub(super) fn totals(totals: &Totals) -> Value {
         .counts
         .iter()
         .map(|((netns, kind, cause), count)| {
-            json!({ "netns": netns, "kind": kind.name(), "cause": cause.name(), "count": count })
+            json!({
+                "netns": netns,
+                "netns_name": totals.netns_names.get(netns).map(|name| &**name),
+                "kind": kind.name(),
+                "cause": cause.name(),
+                "count": count,
+            })
         })
         .collect();
     json!({
@@ -139,14 +158,15 @@ pub(super) fn totals(totals: &Totals) -> Value {
         "unplaced": totals.health.unplaced,
         "unjudged": totals.health.unjudged,
         "counts": counts,
-        "kernel": totals.rows.iter().map(row).collect::<Vec<_>>(),
+        "kernel": totals.rows.iter().map(|of| row(totals, of)).collect::<Vec<_>>(),
         "meanwhile": totals.meanwhile,
     })
 }
 
-fn row(row: &Row) -> Value {
+fn row(totals: &Totals, row: &Row) -> Value {
     json!({
         "netns": row.netns,
+        "netns_name": totals.netns_names.get(&row.netns).map(|name| &**name),
         "listen_overflows": pair(row.listen_overflows),
         "listen_drops": pair(row.listen_drops),
         "tcp_req_qfull_drop": pair(row.req_qfull_drop),

@@ -1,6 +1,10 @@
 //! What went through a file is what it was: as JSON, and as text.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -12,7 +16,7 @@ use crate::{
         advice::{on_census, on_queue, tests::dice::Dice},
         finding::{Asked, BoundUnused},
     },
-    model::{Failure, Process, Queue, Role, errno_name, protocol_name},
+    model::{Container, Failure, Place, Pod, Process, Queue, Role, errno_name, protocol_name},
     reconcile::{Pair, Row},
     record::Totals,
     replay::parse::{Parsed, Unread, parse},
@@ -44,6 +48,20 @@ fn value(failure: &Failure) -> Value {
             "cmdline": process.cmdline.as_deref().map(text),
             "uid": process.uid,
             "kernel": process.kernel,
+            "cgroup": process.place.as_ref().map(|place| &place.cgroup),
+            "container": process.place.as_ref().and_then(|place| place.container.as_ref())
+                .map(|container| json!({
+                    "id": container.id,
+                    "runtime": container.runtime,
+                    "name": container.name,
+                })),
+            "unit": process.place.as_ref().and_then(|place| place.unit.as_ref()),
+            "pod": process.place.as_ref().and_then(|place| place.pod.as_ref())
+                .map(|pod| json!({
+                    "uid": pod.uid,
+                    "name": pod.name,
+                    "namespace": pod.namespace,
+                })),
         })
     };
     let responsible = failure.process.as_ref().map(|(who, role)| {
@@ -63,6 +81,7 @@ fn value(failure: &Failure) -> Value {
         "process": responsible,
         "holders": failure.holders.iter().map(process).collect::<Vec<_>>(),
         "netns": failure.netns,
+        "netns_name": failure.netns_name.as_deref(),
         "family": failure.family.name(),
         "protocol": protocol_name(failure.protocol),
         "local": failure.local.map(|address| address.to_string()),
@@ -91,6 +110,45 @@ fn time(dice: &mut Dice) -> Timestamp {
         .unwrap_or_default()
 }
 
+/// Whatever somebody called something.
+fn name(dice: &mut Dice) -> String {
+    let names = [
+        "",
+        "web",
+        "größe",
+        "\u{1b}]52;c;AAAA\u{7}",
+        "\u{9b}2J\u{202e}",
+        "a\"b\\c",
+    ];
+    dice.of(&names).unwrap_or_default().to_owned()
+}
+
+fn maybe_name(dice: &mut Dice) -> Option<String> {
+    (dice.roll(2) == 0).then(|| name(dice))
+}
+
+fn place(dice: &mut Dice) -> Place {
+    let runtimes = [
+        None,
+        Some("docker".into()),
+        Some("of a later tracer".into()),
+    ];
+    Place {
+        cgroup: name(dice),
+        container: (dice.roll(2) == 0).then(|| Container {
+            id: name(dice),
+            runtime: dice.of(&runtimes).flatten(),
+            name: maybe_name(dice),
+        }),
+        unit: maybe_name(dice),
+        pod: (dice.roll(2) == 0).then(|| Pod {
+            uid: name(dice),
+            name: maybe_name(dice),
+            namespace: maybe_name(dice),
+        }),
+    }
+}
+
 fn process(dice: &mut Dice) -> Process {
     let texts = ["", "curl", "größe", "\u{1b}[2J\\", "~\u{7f}", "a b\"c\n"]
         .map(|text| text.as_bytes().to_vec());
@@ -104,6 +162,7 @@ fn process(dice: &mut Dice) -> Process {
         cmdline,
         uid: dice.of(&[None, Some(0), Some(u32::MAX)]).flatten(),
         kernel: dice.roll(2) == 0,
+        place: (dice.roll(3) > 0).then(|| Arc::new(place(dice))),
     }
 }
 
@@ -144,6 +203,7 @@ fn failure(dice: &mut Dice) -> Failure {
         process: (dice.roll(4) > 0).then(|| (process(dice), role)),
         holders: (0..dice.roll(4)).map(|_| process(dice)).collect(),
         netns: dice.roll(u32::MAX),
+        netns_name: maybe_name(dice).map(Arc::from),
         family: dice.of(Family::ALL).unwrap_or(Family::None),
         protocol: dice.of(&[6, 17, 262, 0]).unwrap_or(6),
         local: address(dice),
@@ -195,6 +255,7 @@ fn censuses() {
     for _ in 0..600 {
         let mut before = dice.census();
         before.time = time(&mut dice);
+        before.netns_name = maybe_name(&mut dice).map(Arc::from);
         let methods = [
             BoundUnused::SockDiag,
             BoundUnused::PidfdGetfd,
@@ -220,6 +281,7 @@ fn queues() {
         let mut before = dice.queue();
         before.time = time(&mut dice);
         before.since = time(&mut dice);
+        before.netns_name = maybe_name(&mut dice).map(Arc::from);
         before.arrivals_per_s = dice
             .of(&[None, Some(0.25), Some(0.35), Some(1e15 / 7.0)])
             .flatten();
@@ -253,7 +315,7 @@ fn totals() {
     };
     for _ in 0..200 {
         let since = time(&mut dice);
-        let before = Totals {
+        let mut before = Totals {
             time: since
                 .saturating_add(SignedDuration::from_secs(9))
                 .unwrap_or_default(),
@@ -284,7 +346,16 @@ fn totals() {
                 })
                 .collect(),
             meanwhile: dice.roll(3).into(),
+            netns_names: BTreeMap::new(),
         };
+        // Names of namespaces that are in neither list are not told.
+        let netns = before.counts.keys().map(|(netns, ..)| *netns);
+        let all: Vec<_> = netns
+            .chain(before.rows.iter().map(|row| row.netns))
+            .collect();
+        for netns in all {
+            before.netns_names.insert(netns, name(&mut dice).into());
+        }
         let record = json::totals(&before);
         let after = reread(&record);
         assert!(

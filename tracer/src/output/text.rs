@@ -46,7 +46,15 @@ impl Style {
         if !self.header {
             return String::new();
         }
-        let cells = ["TIME", "PROCESS", "WHAT", "CAUSE", "ADDRESSES", "QUEUE"];
+        let cells = [
+            "TIME",
+            "PROCESS",
+            "WHAT",
+            "CAUSE",
+            "ADDRESSES",
+            "QUEUE",
+            "IN",
+        ];
         let line = align(cells.map(str::to_owned)).concat();
         format!("{}\n", self.paint(DIM, line.trim_end()))
     }
@@ -70,21 +78,23 @@ impl Style {
     }
 
     pub(super) fn failure(&self, failure: &Failure) -> String {
-        let [time, process, what, cause, addresses, queue] = align([
+        let [time, process, what, cause, addresses, queue, within] = align([
             clock(failure.time, &self.zone),
             process(failure),
             what(failure.kind).to_owned(),
             cause(failure.cause).to_owned(),
             addresses(failure),
             queues(failure),
+            within(failure),
         ]);
         let severity = if failure.errno.is_some() { RED } else { YELLOW };
         let line = format!(
-            "{}{}{}{}{addresses}{queue}",
+            "{}{}{}{}{addresses}{queue}{}",
             self.paint(DIM, &time),
             self.paint(BOLD, &process),
             self.paint(severity, &what),
             self.paint(severity, &cause),
+            self.paint(DIM, &within),
         );
         line.trim_end().to_owned()
     }
@@ -99,7 +109,7 @@ impl Style {
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
-        if self.colour {
+        if self.colour && !text.is_empty() {
             format!("{colour}{text}{RESET}")
         } else {
             text.to_owned()
@@ -115,10 +125,10 @@ pub(super) fn has_colour(is_terminal: bool) -> bool {
 }
 
 /// Widths of all columns but the last.
-const WIDTHS: [usize; 5] = [12, 22, 14, 20, 39];
+const WIDTHS: [usize; 6] = [12, 22, 14, 20, 39, 9];
 
 /// Pads every cell to its column; one that is too long pushes the rest on.
-fn align(cells: [String; 6]) -> [String; 6] {
+fn align(cells: [String; 7]) -> [String; 7] {
     let mut widths = WIDTHS.iter();
     cells.map(|cell| match widths.next() {
         Some(width) => format!("{cell:<width$}  "),
@@ -153,6 +163,49 @@ fn name(process: &Process) -> String {
         (true, 0) => format!("[{comm}] (kernel)"),
         (true, pid) => format!("[{comm}][{pid}] (kernel)"),
         (false, pid) => format!("{comm}[{pid}]"),
+    }
+}
+
+/// A process within a sentence: with its container, if it is in one.
+fn placed(process: &Process) -> String {
+    match place(process) {
+        Some(place) => format!("{} {place}", name(process)),
+        None => name(process),
+    }
+}
+
+/// `@web`: a container, or a service whose name is not that of its program.
+fn place(process: &Process) -> Option<String> {
+    let place = process.place.as_deref()?;
+    if let Some(container) = &place.container {
+        return Some(format!("@{}", printable(container.label().as_bytes())));
+    }
+    let service = place.unit.as_deref()?.strip_suffix(".service")?;
+    let comm = String::from_utf8_lossy(&process.comm);
+    // `user@1000` says nothing.
+    let says_more = !service.starts_with(&*comm) && !service.contains('@');
+    says_more.then(|| format!("@{}", printable(service.as_bytes())))
+}
+
+/// Where it happened, as far as that has a name.
+fn within(failure: &Failure) -> String {
+    let place = failure.process.as_ref().and_then(|(who, _)| place(who));
+    let is_told = |name: &&str| place.as_deref().is_some_and(|place| place[1..] == **name);
+    let netns = failure.netns_name.as_deref().filter(|name| !is_told(name));
+    let all: Vec<_> = place.iter().cloned().chain(netns.map(in_netns)).collect();
+    all.join(" ")
+}
+
+/// A network namespace by its name.
+fn in_netns(name: &str) -> String {
+    format!("netns {}", printable(name.as_bytes()))
+}
+
+/// By its number, with its name if it has one.
+fn numbered(netns: u32, totals: &Totals) -> String {
+    match totals.netns_names.get(&netns) {
+        Some(name) => format!("netns {netns} ({})", printable(name.as_bytes())),
+        None => format!("netns {netns}"),
     }
 }
 
@@ -284,10 +337,11 @@ pub(super) fn totals(totals: &Totals) -> String {
     text.push('\n');
     for ((netns, kind, why), count) in &totals.counts {
         let label = format!("{}, {}", what(*kind), cause(*why));
-        let _ = writeln!(text, "   {count:>9}  {label:<36} netns {netns}");
+        let place = numbered(*netns, totals);
+        let _ = writeln!(text, "   {count:>9}  {label:<36} {place}");
     }
     for row in &totals.rows {
-        text.push_str(&reconciled(row));
+        text.push_str(&reconciled(row, totals));
     }
     if totals.meanwhile > 0 && !totals.rows.iter().all(Row::agrees) {
         let _ = writeln!(
@@ -299,7 +353,7 @@ pub(super) fn totals(totals: &Totals) -> String {
     text
 }
 
-fn reconciled(row: &Row) -> String {
+fn reconciled(row: &Row, totals: &Totals) -> String {
     let counters = [
         ("ListenOverflows", row.listen_overflows),
         ("ListenDrops", row.listen_drops),
@@ -315,8 +369,8 @@ fn reconciled(row: &Row) -> String {
         .map(|why| format!(" ({why})"))
         .unwrap_or_default();
     format!(
-        "   kernel's own, netns {}: {}{why}\n",
-        row.netns,
+        "   kernel's own, {}: {}{why}\n",
+        numbered(row.netns, totals),
         shown.join(", ")
     )
 }
@@ -414,6 +468,53 @@ mod tests {
             ..connect_failed()
         };
         assert!(plain().failure(&kernel).contains("[kworker/0:1] (kernel)"));
+    }
+
+    #[test]
+    fn where_it_happened() {
+        use crate::model::{Container, Place};
+        let place = |container: Option<&str>, unit: Option<&str>| Place {
+            container: container.map(|id| Container {
+                id: id.to_owned(),
+                runtime: None,
+                name: None,
+            }),
+            unit: unit.map(str::to_owned),
+            ..Place::default()
+        };
+        let ends = |place: Place, netns: Option<&str>| {
+            let process = Process {
+                place: Some(place.into()),
+                ..process(7, b"python3")
+            };
+            let failure = Failure {
+                process: Some((process, Role::Acceptor)),
+                netns_name: netns.map(Into::into),
+                ..syn_dropped()
+            };
+            let line = plain().failure(&failure);
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            let (_, end) = line.split_once("129/128").unwrap_or_default();
+            end.trim_start().to_owned()
+        };
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(
+            ends(place(Some(id), Some("a.service")), None),
+            "@0123456789ab"
+        );
+        assert_eq!(
+            ends(place(Some("größe\u{9b}"), None), None),
+            "@größe\\u{9b}"
+        );
+        assert_eq!(ends(place(None, Some("billing.service")), None), "@billing");
+        assert_eq!(ends(place(None, Some("python3-x.service")), None), "");
+        assert_eq!(ends(place(None, Some("session-1.scope")), None), "");
+        assert_eq!(ends(place(None, None), Some("blue")), "netns blue");
+        assert_eq!(ends(place(Some("web"), None), Some("web")), "@web");
+        assert_eq!(
+            ends(place(Some("web"), None), Some("b\n")),
+            r"@web netns b\x0a"
+        );
     }
 
     #[test]

@@ -108,6 +108,15 @@ impl Field for Untrusted {
     }
 }
 
+/// The same, where invalid UTF-8 was replaced before.
+pub(super) struct Chosen(pub(super) String);
+
+impl Field for Chosen {
+    fn read(value: &Value) -> Option<Self> {
+        value.as_str().map(|text| Self(text.to_owned()))
+    }
+}
+
 impl Field for Timestamp {
     fn read(value: &Value) -> Option<Self> {
         value.as_str()?.parse().ok()

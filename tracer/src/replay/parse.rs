@@ -4,10 +4,12 @@
 mod findings;
 mod totals;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::fields::{Field, Untrusted, get};
+use super::fields::{Chosen, Field, Untrusted, get};
 use crate::{
     capture::Gap,
     explain::{
@@ -15,7 +17,7 @@ use crate::{
         finding::{Census, QueueFinding, Settings},
     },
     host::clock::Clocks,
-    model::{Asked, Failure, Process, Queue},
+    model::{Asked, Container, Failure, Place, Pod, Process, Queue},
     probe::{By, Served},
     record::{End, Record, Totals},
     startup::Startup,
@@ -141,6 +143,7 @@ fn failure(record: &Value) -> Option<Failure> {
         },
         holders: get(record, "holders")?,
         netns: get(record, "netns")?,
+        netns_name: netns_name(record)?,
         family: get(record, "family")?,
         protocol: protocol(record)?,
         local: get(record, "local")?,
@@ -215,8 +218,52 @@ impl Field for Process {
             cmdline: get::<Option<_>>(value, "cmdline")?.map(bytes),
             uid: get(value, "uid")?,
             kernel: get(value, "kernel")?,
+            place: place(value)?.map(Arc::new),
         })
     }
+}
+
+/// Where a process belongs; the outer `None`: something else stands there.
+fn place(process: &Value) -> Option<Option<Place>> {
+    let Some(Chosen(cgroup)) = get::<Option<_>>(process, "cgroup")? else {
+        return Some(None);
+    };
+    Some(Some(Place {
+        cgroup,
+        container: get(process, "container")?,
+        unit: chosen(process, "unit")?,
+        pod: get(process, "pod")?,
+    }))
+}
+
+impl Field for Container {
+    fn read(value: &Value) -> Option<Self> {
+        Some(Self {
+            id: get(value, "id").map(|Chosen(id)| id)?,
+            runtime: get(value, "runtime")?,
+            name: chosen(value, "name")?,
+        })
+    }
+}
+
+impl Field for Pod {
+    fn read(value: &Value) -> Option<Self> {
+        Some(Self {
+            uid: get(value, "uid").map(|Chosen(uid)| uid)?,
+            name: chosen(value, "name")?,
+            namespace: chosen(value, "namespace")?,
+        })
+    }
+}
+
+/// A name that somebody chose, or `null`.
+fn chosen(value: &Value, name: &str) -> Option<Option<String>> {
+    Some(get::<Option<_>>(value, name)?.map(|Chosen(text)| text))
+}
+
+/// What people call the namespace of a record.
+pub(super) fn netns_name(record: &Value) -> Option<Option<Arc<str>>> {
+    Some(chosen(record, "netns_name")?.map(Arc::from))
 }
 
 fn no_census(record: &Value) -> Option<Parsed> {

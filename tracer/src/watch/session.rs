@@ -105,7 +105,10 @@ impl Session {
     /// Shows what was found out.
     pub(super) fn found(&mut self, answer: Answer) -> Result<()> {
         match answer {
-            Answer::Census(census) => self.output.record(Record::Census(&census))?,
+            Answer::Census(mut census) => {
+                census.netns_name = self.namespaces.name(census.netns);
+                self.output.record(Record::Census(&census))?;
+            }
             Answer::Queue(finding) => self.output.record(Record::Queue(&finding))?,
             Answer::NoCensus(id, scope, why) => {
                 let record = Record::NoCensus(Timestamp::now(), id, &scope, &why);
@@ -134,6 +137,7 @@ impl Session {
         };
         self.namespaces.notice(event.raw.netns);
         let mut failure = self.attributor.attribute(&event);
+        failure.netns_name = self.namespaces.name(failure.netns);
         if failure.concerns(&self.pids) {
             self.explainer.explain(&mut failure, event.raw.accepts);
             self.output.record(Record::Failure(&failure))?;
@@ -190,6 +194,7 @@ impl Session {
             rows: reconcile(&reading.since(&self.baseline), &self.namespaces.deltas()),
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
+            netns_names: self.namespaces.names(),
         };
         self.output.record(Record::Totals(&totals))?;
         Ok(self.output.flush()?)

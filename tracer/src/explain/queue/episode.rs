@@ -45,6 +45,7 @@ impl Episode {
                 id,
                 time: failure.time,
                 netns: failure.netns,
+                netns_name: failure.netns_name.clone(),
                 local: failure.local,
                 inode: failure.inode.unwrap_or_default(),
                 cause: failure.cause,

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::model::{Asked, Failure, Process, Queue, Role, errno_name, protocol_name};
+use crate::model::{
+    Asked, Container, Failure, Pod, Process, Queue, Role, errno_name, protocol_name,
+};
 
 /// Writes an event, without the end of its line.
 pub(crate) fn write(failure: &Failure, line: &mut Vec<u8>) {
@@ -18,6 +20,8 @@ pub(crate) fn write(failure: &Failure, line: &mut Vec<u8>) {
     put(line, r#","count":1,"process":"#, failure.process.as_ref());
     put(line, r#","holders":"#, failure.holders.as_slice());
     put(line, r#","netns":"#, failure.netns);
+    let netns_name = failure.netns_name.as_deref();
+    put(line, r#","netns_name":"#, netns_name.map(Text::of));
     put(line, r#","family":"#, failure.family.name());
     put(line, r#","protocol":"#, protocol_name(failure.protocol));
     put(line, r#","local":"#, failure.local);
@@ -129,6 +133,12 @@ impl Json for SocketAddr {
 /// What a process chose as its name.
 struct Text<'a>(&'a [u8]);
 
+impl<'a> Text<'a> {
+    fn of(text: &'a str) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
 impl Json for Text<'_> {
     fn write(self, line: &mut Vec<u8>) {
         let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
@@ -183,6 +193,26 @@ impl Json for (Queue, Option<Asked>) {
     }
 }
 
+impl Json for &Container {
+    fn write(self, line: &mut Vec<u8>) {
+        let runtime = self.runtime.as_deref();
+        put(line, r#"{"id":"#, Text::of(&self.id));
+        put(line, r#","runtime":"#, runtime.map(Text::of));
+        put(line, r#","name":"#, self.name.as_deref().map(Text::of));
+        raw(line, "}");
+    }
+}
+
+impl Json for &Pod {
+    fn write(self, line: &mut Vec<u8>) {
+        let namespace = self.namespace.as_deref();
+        put(line, r#"{"uid":"#, Text::of(&self.uid));
+        put(line, r#","name":"#, self.name.as_deref().map(Text::of));
+        put(line, r#","namespace":"#, namespace.map(Text::of));
+        raw(line, "}");
+    }
+}
+
 impl Json for &[Process] {
     fn write(self, line: &mut Vec<u8>) {
         raw(line, "[");
@@ -213,4 +243,16 @@ fn members(line: &mut Vec<u8>, process: &Process) {
     put(line, r#","cmdline":"#, process.cmdline.as_deref().map(Text));
     put(line, r#","uid":"#, process.uid);
     put(line, r#","kernel":"#, process.kernel);
+    let place = process.place.as_deref();
+    let cgroup = place.map(|place| place.cgroup.as_str());
+    put(line, r#","cgroup":"#, cgroup.map(Text::of));
+    let container = place.and_then(|place| place.container.as_ref());
+    put(line, r#","container":"#, container);
+    let unit = place.and_then(|place| place.unit.as_deref());
+    put(line, r#","unit":"#, unit.map(Text::of));
+    put(
+        line,
+        r#","pod":"#,
+        place.and_then(|place| place.pod.as_ref()),
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{BOLD, DIM, Style, cause, name};
+use super::{BOLD, DIM, Style, cause, in_netns, name, placed};
 use crate::{
     explain::finding::{Advice, BoundUnused, Census, Holder, Owner, Part, PortState, QueueFinding},
     model::Asked,
@@ -43,13 +43,14 @@ impl Style {
     pub(in crate::output) fn queue(&self, finding: &QueueFinding) -> String {
         let local = finding.local.map(|address| address.to_string());
         let headline = format!(
-            "queue {}: {} of {}: {}",
+            "queue {}: {}{} of {}: {}",
             finding.id,
             local.as_deref().unwrap_or("a listener"),
+            named(finding.netns_name.as_deref()),
             finding
                 .process
                 .as_ref()
-                .map_or("(unknown)".to_owned(), name),
+                .map_or("(unknown)".to_owned(), placed),
             cause(finding.cause)
         );
         let mut text = format!("   {}\n", self.paint(BOLD, &headline));
@@ -141,7 +142,7 @@ fn ghosts(finding: &QueueFinding) -> String {
         .ghosts
         .iter()
         .map(|ghost| match &ghost.process {
-            Some(process) => format!("{} {}", ghost.peer, name(process)),
+            Some(process) => format!("{} {}", ghost.peer, placed(process)),
             None => ghost.peer.to_string(),
         })
         .collect();
@@ -189,8 +190,14 @@ fn headline(census: &Census) -> String {
     if let Some(destination) = census.destination {
         let _ = write!(text, " to {destination}");
     }
+    text.push_str(&named(census.netns_name.as_deref()));
     let _ = write!(text, ": {}", cause(census.cause));
     text
+}
+
+/// Where, if that has a name.
+fn named(netns: Option<&str>) -> String {
+    netns.map_or_else(String::new, |name| format!(" in {}", in_netns(name)))
 }
 
 fn state(state: PortState) -> &'static str {
@@ -230,7 +237,7 @@ fn holders(part: &Part, is_one_port: bool) -> String {
 fn owner(holder: &Holder, verb: &str) -> String {
     match &holder.owner {
         Owner::Processes(program) => match (&program.named[..], program.count) {
-            ([(process, _), ..], 1) => format!("{verb}{}", name(process)),
+            ([(process, _), ..], 1) => format!("{verb}{}", placed(process)),
             (_, count) => format!("{verb}{} ({count} processes)", printable(&program.comm)),
         },
         Owner::Kernel => format!("{verb}the kernel"),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write};
 
-use super::name;
+use super::{name, placed};
 use crate::{
     attribute::namespaces::Netstat,
     explain::{
@@ -176,7 +176,7 @@ fn who(holders: &[Holder]) -> String {
 fn owner(owner: &Owner) -> String {
     match owner {
         Owner::Processes(program) => match (&program.named[..], program.count) {
-            ([(process, _), ..], 1) => name(process),
+            ([(process, _), ..], 1) => placed(process),
             (_, count) => format!("{} ({count} processes)", printable(&program.comm)),
         },
         Owner::Kernel => "the kernel".to_owned(),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Untrusted, asked, protocol};
+use super::{Untrusted, asked, netns_name, protocol};
 use crate::{
     explain::finding::{
         Advice, BoundUnused, Census, Ghost, Holder, Owner, Part, PortState, Program, QueueFinding,
@@ -17,6 +17,7 @@ pub(super) fn census(record: &Value) -> Option<Census> {
         id: get(record, "id")?,
         time: get(record, "time")?,
         netns: get(record, "netns")?,
+        netns_name: netns_name(record)?,
         kind: get(record, "kind")?,
         cause: get(record, "cause")?,
         protocol: protocol(record)?,
@@ -40,6 +41,7 @@ pub(super) fn queue(record: &Value) -> Option<QueueFinding> {
         id: get(record, "id")?,
         time: get(record, "time")?,
         netns: get(record, "netns")?,
+        netns_name: netns_name(record)?,
         local: get(record, "local")?,
         inode: get(record.get("socket")?, "inode")?,
         cause: get(record, "cause")?,

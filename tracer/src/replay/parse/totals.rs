@@ -1,7 +1,10 @@
 //! Totals, and tracer's counts beside the kernel's.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use serde_json::Value;
 
+use super::netns_name;
 use crate::{
     reconcile::{Pair, Row},
     record::Totals,
@@ -23,6 +26,7 @@ pub(super) fn totals(record: &Value) -> Option<Totals> {
         malformed: get(record, "malformed")?,
         counts: counts(record.get("counts")?.as_array()?)?,
         rows: get(record, "kernel")?,
+        netns_names: names(record)?,
         meanwhile: get(record, "meanwhile")?,
     })
 }
@@ -34,6 +38,19 @@ fn counts(records: &[Value]) -> Option<Counts> {
         Some((key, get(record, "count")?))
     };
     records.iter().map(count).collect()
+}
+
+/// What people call the namespaces of both lists.
+fn names(record: &Value) -> Option<BTreeMap<u32, Arc<str>>> {
+    let mut names = BTreeMap::new();
+    for list in ["counts", "kernel"] {
+        for of in record.get(list)?.as_array()? {
+            if let Some(name) = netns_name(of)? {
+                names.insert(get(of, "netns")?, name);
+            }
+        }
+    }
+    Some(names)
 }
 
 impl Field for Row {
