@@ -20,6 +20,8 @@ mod host;
 mod model;
 mod output;
 mod probe;
+#[cfg(test)]
+mod properties;
 mod reconcile;
 mod replay;
 mod report;
