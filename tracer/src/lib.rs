@@ -24,6 +24,8 @@ mod host;
 mod model;
 mod output;
 mod probe;
+#[cfg(test)]
+mod properties;
 mod reconcile;
 mod record;
 mod replay;

@@ -9,9 +9,11 @@ use std::{
     collections::{HashSet, VecDeque},
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Seek},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -29,7 +31,7 @@ const STDIN: &str = "-";
 
 /// The records of some files, one after the other.
 pub(crate) struct Captures {
-    waiting: VecDeque<PathBuf>,
+    waiting: VecDeque<Waiting>,
     current: Option<Current>,
     /// How many were begun.
     begun: u64,
@@ -38,6 +40,17 @@ pub(crate) struct Captures {
     damage: Damage,
     notes: Vec<String>,
 }
+
+/// A file that is not read yet.
+struct Waiting {
+    path: PathBuf,
+    /// Open since it was looked at: in a ring that is being written, another may
+    /// have its name soon. `None`: to be opened when it is read.
+    file: Option<File>,
+}
+
+/// So many files are kept open.
+const OPEN: usize = 256;
 
 struct Current {
     path: PathBuf,
@@ -59,7 +72,10 @@ impl Captures {
             paths.extend(expand(argument)?);
         }
         let waiting = match paths.len() {
-            0 | 1 => paths,
+            0 | 1 => paths
+                .into_iter()
+                .map(|path| Waiting { path, file: None })
+                .collect(),
             _ => in_order(paths)?,
         };
         Ok(Self {
@@ -89,10 +105,10 @@ impl Captures {
     pub(crate) fn next<T>(&mut self, parse: fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         loop {
             let Some(current) = &mut self.current else {
-                let Some(path) = self.waiting.pop_front() else {
+                let Some(waiting) = self.waiting.pop_front() else {
                     return Ok(None);
                 };
-                self.current = Some(Current::open(path)?);
+                self.current = Some(Current::open(waiting)?);
                 self.begun += 1;
                 continue;
             };
@@ -126,7 +142,7 @@ impl Captures {
 
     /// When the last records were made.
     fn last_time(&self) -> Result<Option<Timestamp>> {
-        for path in self.waiting.iter().rev() {
+        for Waiting { path, .. } in self.waiting.iter().rev() {
             if !path.is_file() {
                 bail!(
                     "which day is meant only a file tells, and {} is none: give the date, too",
@@ -169,7 +185,11 @@ impl Captures {
             Some((metadata.dev(), metadata.ino()))
         };
         let wanted = identity(path);
-        wanted.is_some() && self.waiting.iter().any(|file| identity(file) == wanted)
+        wanted.is_some()
+            && self
+                .waiting
+                .iter()
+                .any(|file| identity(&file.path) == wanted)
     }
 
     /// What could not be read of the files that are done.
@@ -210,11 +230,12 @@ impl Captures {
 }
 
 impl Current {
-    fn open(path: PathBuf) -> Result<Self> {
-        let input: Box<dyn Read> = if path.as_os_str() == STDIN {
-            Box::new(io::stdin())
-        } else {
-            Box::new(open(&path)?)
+    fn open(waiting: Waiting) -> Result<Self> {
+        let Waiting { path, file } = waiting;
+        let input: Box<dyn Read> = match file {
+            Some(file) => Box::new(file),
+            None if path.as_os_str() == STDIN => Box::new(io::stdin()),
+            None => Box::new(open(&path)?),
         };
         Ok(Self {
             path,
@@ -282,17 +303,16 @@ fn expand(argument: &OsStr) -> Result<Vec<PathBuf>> {
 }
 
 /// Sorts files by the time of their first records; each counts once.
-fn in_order(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+fn in_order(paths: Vec<PathBuf>) -> Result<Vec<Waiting>> {
     let mut seen = HashSet::new();
     let mut dated = Vec::new();
     for path in paths {
         if path.as_os_str() == STDIN {
             bail!("standard input can only be read alone");
         }
-        let file = open(&path)?;
-        let metadata = file
-            .metadata()
-            .with_context(|| format!("{} cannot be read", name(&path)))?;
+        let mut file = open_twice(&path)?;
+        let metadata = file.metadata();
+        let metadata = metadata.with_context(|| format!("{} cannot be read", name(&path)))?;
         if !metadata.is_file() {
             bail!(
                 "{} is no regular file and can only be read alone",
@@ -300,18 +320,41 @@ fn in_order(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
             );
         }
         if seen.insert((metadata.dev(), metadata.ino())) {
-            dated.push((begin(&path)?, path));
+            let begin = begin(&path, &mut file)?;
+            let file = (dated.len() < OPEN).then_some(file);
+            dated.push((begin, Waiting { path, file }));
         }
     }
     // Stable: what has the same time, or none, stays as it was given.
     dated.sort_by_key(|(begin, _)| *begin);
-    Ok(dated.into_iter().map(|(_, path)| path).collect())
+    Ok(dated.into_iter().map(|(_, waiting)| waiting).collect())
+}
+
+/// Opens one of several files. In a ring that is being written, the next file gets
+/// the name of the one that made room for it: in between there is none.
+fn open_twice(path: &Path) -> Result<File> {
+    const NEXT: Duration = Duration::from_millis(50);
+    let is_gone = |error: &anyhow::Error| {
+        let error = error.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    match open(path) {
+        Err(error) if is_gone(&error) => {
+            thread::sleep(NEXT);
+            open(path)
+        }
+        opened => opened,
+    }
 }
 
 /// When a file's records begin. All files of a rotated set have the same
 /// `startup`, so what follows it counts, or else when the file was begun.
-fn begin(path: &Path) -> Result<Option<Timestamp>> {
-    let mut current = Current::open(path.to_owned())?;
+fn begin(path: &Path, file: &mut File) -> Result<Option<Timestamp>> {
+    let unreadable = || format!("{} cannot be read", name(path));
+    let mut current = Current::open(Waiting {
+        path: path.to_owned(),
+        file: Some(file.try_clone().with_context(unreadable)?),
+    })?;
     let mut begin = None;
     while let Some(record) = current.next(object)? {
         begin = time(&record["file"]).or(time(&record)).or(begin);
@@ -319,6 +362,8 @@ fn begin(path: &Path) -> Result<Option<Timestamp>> {
             break;
         }
     }
+    // The copy moved it, too.
+    file.rewind().with_context(unreadable)?;
     Ok(begin)
 }
 

@@ -9,6 +9,8 @@ mod frames;
 mod input;
 mod plain;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -182,6 +182,14 @@ pub(crate) const ALL: &[CliTest] = &[
         run: record::killed,
     },
     CliTest {
+        name: "cli/record-reported",
+        run: record::reported,
+    },
+    CliTest {
+        name: "cli/record-reported-in-turn",
+        run: record::reported_in_turn,
+    },
+    CliTest {
         name: "cli/readme",
         run: readme::every_command,
     },

@@ -1,5 +1,8 @@
 //! Captures: what `tracer record` and `tracer watch -w` keep, through whatever happens.
 
+mod killed;
+mod reported;
+
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,8 @@ use crate::case::Skip;
 use crate::cli::{self, Desert, NOWHERE, fail_once};
 use crate::role::Role;
 use crate::{guest, limits, say, sys, tracer};
+pub(crate) use killed::killed;
+pub(crate) use reported::{reported, reported_in_turn};
 
 /// A directory of its own, removed afterwards.
 pub(crate) struct Directory {
@@ -136,9 +141,14 @@ impl Recorder {
         })
     }
 
+    /// Before that the file is empty.
+    fn has_begun(&self) -> bool {
+        std::fs::metadata(&self.file).is_ok_and(|file| file.len() > 0)
+    }
+
     fn await_begin(&self) -> Result<()> {
         let end = Instant::now() + limits::attach();
-        while !std::fs::metadata(&self.file).is_ok_and(|file| file.len() > 0) {
+        while !self.has_begun() {
             ensure!(Instant::now() < end, "no capture was begun");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -486,89 +496,5 @@ pub(crate) fn vanished(path: &Path) -> Result<()> {
     let records = read_whole(&file)?;
     let gap = of_type(&records, "gap");
     ensure!(gap.len() == 1 && gap[0]["records"] == 1, "{gap:?}");
-    Ok(())
-}
-
-/// A failure: between these moments, in seconds of wall-clock time.
-type Moment = (f64, f64);
-
-fn now() -> Result<f64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
-}
-
-/// Killed at any moment, a capture holds all but the last second.
-pub(crate) fn killed(path: &Path) -> Result<()> {
-    needs_speed()?;
-    const ROUNDS: usize = 4;
-    const AT_ONCE: usize = 5;
-    let (desert, directory) = (Desert::new()?, Directory::in_memory("64m")?);
-    let role = desert.role("flooding")?;
-    for round in 0..ROUNDS {
-        let mut recorders = Vec::new();
-        for number in 0..AT_ONCE {
-            let file = directory.file(&format!("{round}-{number}"));
-            let recorder = Recorder::spawn(path, &file, &file, &[])?;
-            // Any moment will do; those of one round differ.
-            let jitter = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos() % 500;
-            let wait = 1200 + 350 * u64::try_from(number)? + u64::from(jitter);
-            recorders.push((recorder, Duration::from_millis(wait)));
-        }
-        for (recorder, _) in &recorders {
-            recorder.await_begin()?;
-        }
-        let begun = Instant::now();
-        let mut failures: Vec<Moment> = Vec::new();
-        let mut killed = Vec::new();
-        while !recorders.is_empty() {
-            let before = now()?;
-            fail_once(&role)?;
-            failures.push((before, now()?));
-            // Five tracers built without optimisation have to keep up.
-            std::thread::sleep(Duration::from_millis(1));
-            let Some(due) = recorders
-                .iter()
-                .position(|(_, wait)| begun.elapsed() >= *wait)
-            else {
-                continue;
-            };
-            let (recorder, _) = recorders.swap_remove(due);
-            recorder.signal(libc::SIGKILL)?;
-            killed.push((recorder, now()?, failures.len()));
-        }
-        for (mut recorder, at, count) in killed {
-            recorder.ended()?;
-            judge_killed(&recorder.file, at, &failures[..count], desert.space.inum)?;
-        }
-    }
-    Ok(())
-}
-
-/// `failures` until tracer was killed `at`.
-fn judge_killed(file: &Path, at: f64, failures: &[Moment], netns: u64) -> Result<()> {
-    // The second that may be missing, and half a one for a busy machine.
-    let flushed = at - 1.5;
-    let read = read(file)?;
-    let told = events(&read.records, netns) + sum(&read.records, "lost", "count");
-    let least = failures
-        .iter()
-        .filter(|(_, after)| *after < flushed)
-        .count() as u64;
-    let most = failures.len() as u64;
-    let gaps = of_type(&read.records, "gap").len();
-    ensure!(
-        read.records
-            .first()
-            .is_some_and(|first| first["type"] == "startup"),
-        "it does not begin with startup"
-    );
-    let late = usize::try_from(told)
-        .ok()
-        .and_then(|told| failures.get(told));
-    let late = late.map_or(0.0, |(_, after)| at - after);
-    ensure!(
-        gaps == 0 && told >= least && told <= most,
-        "{told} events of {least} to {most} failures, the first missing {late:.2} s old; {gaps} gaps; {} bytes torn",
-        read.torn
-    );
     Ok(())
 }

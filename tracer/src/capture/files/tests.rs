@@ -80,6 +80,47 @@ fn a_rotated_set_is_read_in_the_order_of_its_records() -> Result<()> {
 }
 
 #[test]
+fn a_file_that_is_just_being_replaced_is_waited_for() -> Result<()> {
+    let directory = Directory::new("replaced")?;
+    let files = [
+        directory.write("ring0", &part(30)?)?,
+        directory.path("ring1"),
+    ];
+    let late = (directory.0.join("ring1"), part(40)?);
+    let writer = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(10));
+        fs::write(late.0, late.1)
+    });
+    let read = read(&files)?;
+    assert!(writer.join().is_ok_and(|written| written.is_ok()));
+    assert_eq!(read.0, [30, 40]);
+    Ok(())
+}
+
+/// In a ring that is being written, files vanish and others get their names.
+#[test]
+fn a_file_is_read_whatever_becomes_of_its_name() -> Result<()> {
+    let directory = Directory::new("ring")?;
+    let first = directory.write("ring0", &part(30)?)?;
+    let second = directory.write("ring1", &part(40)?)?;
+    let mut captures = Captures::open(&[first.clone(), second.clone()])?;
+    fs::remove_file(&second)?;
+    fs::remove_file(&first)?;
+    directory.write("ring0", &part(50)?)?;
+    let mut seconds = Vec::new();
+    while let Some(record) = captures.next_record()? {
+        if record["type"] == "event" {
+            seconds.push(record["time"].to_string());
+        }
+    }
+    assert_eq!(
+        seconds,
+        ["\"2026-11-21T03:00:30Z\"", "\"2026-11-21T03:00:40Z\""]
+    );
+    Ok(())
+}
+
+#[test]
 fn a_name_that_looks_like_a_pattern_is_a_name() -> Result<()> {
     let directory = Directory::new("pattern")?;
     directory.write("a1", &part(1)?)?;
