@@ -49,6 +49,12 @@ pub(crate) enum Verb {
     /// Tell what capture files hold: what failed, who is behind it, what to do
     #[command(after_help = crate::exit::FILES_HELP)]
     Report(Report),
+    /// Provoke every failure in a private corner, and check what is told about it
+    #[command(after_help = crate::exit::SELFTEST_HELP)]
+    Selftest(Selftest),
+    /// A process of selftest's
+    #[command(name = crate::selftest::actor::VERB, hide = true)]
+    SelftestActor { name: String },
 }
 
 /// How records are written.
@@ -234,6 +240,17 @@ pub(crate) struct Listeners {
     pub(crate) format: Format,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Selftest {
+    /// Which hooks to test
+    #[arg(long, value_enum, default_value_t = Choice::Auto, value_name = "TIER")]
+    pub(crate) hooks: Choice,
+
+    /// How to write the table; json: docs/selftest.md
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
@@ -330,7 +347,12 @@ fn contradiction(verb: &Verb) -> Option<&'static str> {
     let (capture, run, is_watch) = match verb {
         Verb::Watch(watch) => (watch.capture()?, &watch.run, true),
         Verb::Record(record) => (record.capture(), &record.run, false),
-        Verb::Replay(_) | Verb::Report(_) | Verb::Ports(_) | Verb::Listeners(_) => return None,
+        Verb::Replay(_)
+        | Verb::Report(_)
+        | Verb::Ports(_)
+        | Verb::Listeners(_)
+        | Verb::Selftest(_)
+        | Verb::SelftestActor { .. } => return None,
     };
     let rotation = capture.rotation;
     if rotation.count.is_some() && !rotation.is_on() {
@@ -457,6 +479,8 @@ mod tests {
             "tracer report x --kind drops",
             "tracer report x --top 0",
             "tracer report x --format html",
+            "tracer selftest --hooks none",
+            "tracer selftest stray",
         ] {
             let why = wrong(line);
             assert!(
@@ -477,6 +501,7 @@ mod tests {
             "tracer replay --help",
             "tracer record --help",
             "tracer report --help",
+            "tracer selftest --help",
             "tracer --version",
         ] {
             let ended = parse(line.split(' ').map(OsString::from));

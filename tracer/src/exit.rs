@@ -29,6 +29,15 @@ Exit codes:
   1  a file cannot be read, or is no capture
   2  the command line is wrong";
 
+/// The same for `selftest`.
+pub(crate) const SELFTEST_HELP: &str = "\
+Exit codes:
+  0  all that this kernel can show was right
+  1  something was wrong, or failed
+  2  the command line is wrong
+  3  not permitted: not root, a capability is missing, lockdown
+  4  this kernel lacks what is needed: no BTF, or every hook is refused";
+
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
 

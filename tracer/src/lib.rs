@@ -5,7 +5,8 @@
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
 //! `output` writes. `watch` is the loop around it; `replay` shows again what
-//! `capture` kept. `snapshot` looks once, without any hook.
+//! `capture` kept. `snapshot` looks once, without any hook. `selftest` provokes
+//! failures and judges what `watch` makes of them.
 
 mod attribute;
 mod capture;
@@ -20,6 +21,7 @@ mod probe;
 mod reconcile;
 mod replay;
 mod report;
+mod selftest;
 mod snapshot;
 mod source;
 mod startup;
@@ -44,6 +46,10 @@ pub fn main() -> ExitCode {
         cli::Verb::Ports(arguments) => snapshot::ports(arguments),
         cli::Verb::Listeners(arguments) => snapshot::listeners(arguments),
         cli::Verb::Report(arguments) => report::run(arguments),
+        cli::Verb::Selftest(arguments) => selftest::run(arguments),
+        cli::Verb::SelftestActor { name } => {
+            selftest::actor::serve(name).map(|()| 0).map_err(Into::into)
+        }
     };
     match ended {
         Ok(code) => ExitCode::from(code),

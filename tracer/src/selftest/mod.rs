@@ -1,0 +1,118 @@
+//! `tracer selftest`: does tracer tell the truth on this machine?
+//!
+//! [`scenes`] says what is provoked and how; every scene is played by [`actor`]s, which
+//! are processes of their own, on a [`stage`], which is a network namespace of its own.
+//! [`watcher`] is an ordinary `tracer watch` beside them. [`judge`] (pure) sets what it
+//! told beside what the callers saw and what the kernel counted; [`show`] writes that.
+//! Nothing outside of these namespaces is changed, and they end with their actors.
+
+pub(crate) mod actor;
+mod judge;
+mod net;
+mod scenes;
+mod show;
+mod stage;
+mod watcher;
+
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::{cli, exit::Failed, startup::Startup};
+use actor::Actor;
+use judge::{Known, Played, Row, Verdict};
+use scenes::SCENES;
+use stage::{Ours, Scene, Stage, Told, Unfit};
+use watcher::{Start, Watcher};
+
+/// All that was found out.
+struct Outcome {
+    startup: Startup,
+    rows: Vec<Row>,
+}
+
+impl Outcome {
+    fn count(&self, is: fn(&Verdict) -> bool) -> usize {
+        self.rows.iter().filter(|row| is(&row.verdict)).count()
+    }
+
+    fn right(&self) -> usize {
+        self.count(|verdict| *verdict == Verdict::Right)
+    }
+
+    fn wrong(&self) -> usize {
+        self.count(|verdict| matches!(verdict, Verdict::Wrong(_)))
+    }
+
+    /// Something was shown, and nothing was wrong.
+    fn is_good(&self) -> bool {
+        self.right() > 0 && self.wrong() == 0
+    }
+}
+
+/// Provokes failures and judges what tracer makes of them; returns the exit code.
+///
+/// # Errors
+/// See [`Failed`].
+pub(crate) fn run(arguments: &cli::Selftest) -> Result<u8, Failed> {
+    let ours = Ours::default();
+    let (watcher, startup) = match Watcher::start(arguments.hooks, &ours)? {
+        Start::Ready(watcher, startup) => (watcher, *startup),
+        // It has said why.
+        Start::Refused(code) => return Ok(code),
+    };
+    let plays: Vec<Play> = SCENES.iter().map(|scene| play(scene, &ours)).collect();
+    // All is over before tracer is asked.
+    let (played, cast) = conclude(plays);
+    let heard = watcher.finish()?;
+    // Until then their namespaces and their names had to be there.
+    drop(cast);
+    let rows = SCENES.iter().zip(played);
+    let rows = rows.map(|(scene, played)| judge::judge(scene, played, &startup.served, &heard));
+    let outcome = Outcome {
+        rows: rows.collect(),
+        startup,
+    };
+    show::show(arguments.format, &outcome)?;
+    Ok(if outcome.is_good() { 0 } else { 1 })
+}
+
+/// A scene that was played, with its stage.
+type Play = Result<(Stage, Told)>;
+
+/// Plays a scene on a thread that enters a new namespace and ends there.
+fn play(scene: &Scene, ours: &Ours) -> Play {
+    let thread = || {
+        let mut stage = Stage::build(ours)?;
+        let told = (scene.play)(&mut stage)?;
+        Ok((stage, told))
+    };
+    thread::scope(|scope| scope.spawn(thread).join())
+        .unwrap_or_else(|_| Err(anyhow!("the thread of a scene ended early")))
+}
+
+/// What is known of each scene, and who played.
+fn conclude(plays: Vec<Play>) -> (Vec<Played>, Vec<Actor>) {
+    let mut cast = Vec::new();
+    let known = |(stage, told): (Stage, Told), cast: &mut Vec<Actor>| -> Result<Known> {
+        let counters = stage.counters().context("at the end")?;
+        cast.extend(told.cast);
+        Ok(Known {
+            netns: stage.netns,
+            blamed: told.blamed,
+            evidence: told.evidence,
+            counters,
+            ports: told.ports,
+        })
+    };
+    let played = plays
+        .into_iter()
+        .map(|play| match play.and_then(|play| known(play, &mut cast)) {
+            Ok(known) => Played::Yes(known),
+            Err(error) => match error.downcast_ref::<Unfit>() {
+                Some(Unfit(why)) => Played::Unfit(why.clone()),
+                None => Played::Failed(format!("{error:#}")),
+            },
+        });
+    (played.collect(), cast)
+}
