@@ -14,7 +14,7 @@ mod show;
 mod stage;
 mod watcher;
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 
@@ -40,6 +40,11 @@ impl Outcome {
         self.count(|verdict| *verdict == Verdict::Right)
     }
 
+    /// Right, but for a count that a hook only comes near to.
+    fn near(&self) -> usize {
+        self.rows.iter().filter(|row| row.is_near_miss()).count()
+    }
+
     fn wrong(&self) -> usize {
         self.count(|verdict| matches!(verdict, Verdict::Wrong(_)))
     }
@@ -56,7 +61,7 @@ impl Outcome {
 /// See [`Failed`].
 pub(crate) fn run(arguments: &cli::Selftest) -> Result<u8, Failed> {
     let ours = Ours::default();
-    let (watcher, startup) = match Watcher::start(arguments.hooks, &ours)? {
+    let (mut watcher, startup) = match Watcher::start(arguments.hooks, &ours)? {
         Start::Ready(watcher, startup) => (watcher, *startup),
         // It has said why.
         Start::Refused(code) => return Ok(code),
@@ -64,6 +69,10 @@ pub(crate) fn run(arguments: &cli::Selftest) -> Result<u8, Failed> {
     let plays: Vec<Play> = SCENES.iter().map(|scene| play(scene, &ours)).collect();
     // All is over before tracer is asked.
     let (played, cast) = conclude(plays);
+    let explained = explained(&played);
+    watcher.hear(CENSUSES, |heard| {
+        explained.iter().all(|netns| heard.has_census(*netns))
+    });
     let heard = watcher.finish()?;
     // Until then their namespaces and their names had to be there.
     drop(cast);
@@ -75,6 +84,19 @@ pub(crate) fn run(arguments: &cli::Selftest) -> Result<u8, Failed> {
     };
     show::show(arguments.format, &outcome)?;
     Ok(if outcome.is_good() { 0 } else { 1 })
+}
+
+/// Censuses are taken one after another, with a pause after each, and wait for what
+/// the host asks for: so long at most.
+const CENSUSES: Duration = Duration::from_secs(30);
+
+/// The namespaces of which a census must come.
+fn explained(played: &[Played]) -> Vec<u32> {
+    let known = played.iter().filter_map(|played| match played {
+        Played::Yes(known) => known.ports.as_ref().map(|_| known.netns),
+        _ => None,
+    });
+    known.collect()
 }
 
 /// A scene that was played, with its stage.

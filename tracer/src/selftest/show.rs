@@ -71,7 +71,7 @@ fn table(outcome: &Outcome) -> String {
             verdict => {
                 let result = match verdict {
                     Verdict::Wrong(_) => "WRONG",
-                    _ if row.exactness == "near" && row.counted != row.provoked => "ok (near)",
+                    _ if row.is_near_miss() => "ok (near)",
                     _ => "ok",
                 };
                 line!(
@@ -112,9 +112,16 @@ fn verdict(outcome: &Outcome) -> String {
     };
     match (right, wrong) {
         (0, 0) => "selftest: nothing could be shown here".into(),
-        (_, 0) => format!(
-            "selftest: ok: all {right} were seen, laid to the right process, and counted as the kernel counted{rest}"
-        ),
+        (_, 0) => {
+            let exactly = match outcome.near() {
+                0 => "counted as the kernel counted".to_owned(),
+                near => format!(
+                    "{} counted as the kernel counted, {near} nearly",
+                    right - near
+                ),
+            };
+            format!("selftest: ok: all {right} seen, laid to the right process, {exactly}{rest}")
+        }
         _ => format!("selftest: WRONG: {wrong} of {}{rest}", right + wrong),
     }
 }
@@ -180,6 +187,7 @@ fn records(outcome: &Outcome, time: Timestamp) -> String {
         "kernel": outcome.startup.kernel,
         "result": if outcome.is_good() { "ok" } else { "wrong" },
         "right": right,
+        "near": outcome.near(),
         "wrong": wrong,
         "not_shown": outcome.rows.len() - right - wrong + NOT_PLAYED.len(),
         "degradations": outcome.startup.degradations,

@@ -7,6 +7,7 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
     sync::mpsc::{self, Receiver, Sender},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -31,6 +32,7 @@ const AT_MOST: &str = "300s";
 pub(super) struct Watcher {
     process: Child,
     records: Receiver<Record>,
+    heard: Heard,
 }
 
 /// All it told.
@@ -42,6 +44,24 @@ pub(super) struct Heard {
     pub(super) no_census: Vec<(u32, String)>,
     /// The last ones.
     pub(super) totals: Option<Totals>,
+}
+
+impl Heard {
+    fn note(&mut self, record: Record) {
+        match record {
+            Record::Failure(failure) => self.failures.push(failure),
+            Record::Census(census) => self.censuses.push(census),
+            Record::NoCensus(_, _, scope, why) => self.no_census.push((scope.netns, why)),
+            Record::Totals(totals) => self.totals = Some(totals),
+            _ => {}
+        }
+    }
+
+    /// Whether the census of this namespace has come, or cannot come.
+    pub(super) fn has_census(&self, netns: u32) -> bool {
+        self.censuses.iter().any(|census| census.netns == netns)
+            || self.no_census.iter().any(|(other, _)| *other == netns)
+    }
 }
 
 /// How a start ended.
@@ -79,7 +99,11 @@ impl Watcher {
             .context("no thread")?;
         match records.recv() {
             Ok(Record::Startup(startup)) => {
-                let watcher = Self { process, records };
+                let watcher = Self {
+                    process,
+                    records,
+                    heard: Heard::default(),
+                };
                 Ok(Start::Ready(watcher, Box::new(startup)))
             }
             Ok(_) => Err(anyhow!("the first record is not startup").into()),
@@ -91,6 +115,18 @@ impl Watcher {
         }
     }
 
+    /// Listens until that is enough, but no longer than `limit`.
+    pub(super) fn hear(&mut self, limit: Duration, is_enough: impl Fn(&Heard) -> bool) {
+        let end = Instant::now() + limit;
+        while !is_enough(&self.heard) {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(record) = self.records.recv_timeout(left) else {
+                return;
+            };
+            self.heard.note(record);
+        }
+    }
+
     /// Ends it, as Ctrl-C does, and hears it out.
     ///
     /// # Errors
@@ -98,21 +134,14 @@ impl Watcher {
     pub(super) fn finish(mut self) -> Result<Heard> {
         kill_process(Pid::from_child(&self.process), Signal::INT)
             .context("tracer watch has ended early")?;
-        let mut heard = Heard::default();
         while let Ok(record) = self.records.recv() {
-            match record {
-                Record::Failure(failure) => heard.failures.push(failure),
-                Record::Census(census) => heard.censuses.push(census),
-                Record::NoCensus(_, _, scope, why) => heard.no_census.push((scope.netns, why)),
-                Record::Totals(totals) => heard.totals = Some(totals),
-                _ => {}
-            }
+            self.heard.note(record);
         }
         let status = self.process.wait().context("tracer watch")?;
         if !status.success() {
             return Err(anyhow!("tracer watch ended with {status}"));
         }
-        Ok(heard)
+        Ok(std::mem::take(&mut self.heard))
     }
 }
 
