@@ -52,6 +52,9 @@ pub(crate) enum Verb {
     /// Provoke every failure in a private corner, and check what is told about it
     #[command(after_help = crate::exit::SELFTEST_HELP)]
     Selftest(Selftest),
+    /// Say what this kernel and these privileges give, and what is missing
+    #[command(after_help = crate::exit::DOCTOR_HELP)]
+    Doctor(Doctor),
     /// A process of selftest's
     #[command(name = crate::selftest::actor::VERB, hide = true)]
     SelftestActor { name: String },
@@ -105,7 +108,7 @@ pub(crate) struct Record {
 }
 
 // No doc comments on what is flattened: clap would take them for the verb's.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Run {
     /// Which hooks to use
     #[arg(long, value_enum, default_value_t = Choice::Auto, value_name = "TIER")]
@@ -115,6 +118,11 @@ pub(crate) struct Run {
     /// connection, and TIME_WAIT sockets stay without a name
     #[arg(long)]
     pub(crate) no_closers: bool,
+
+    /// Keep no privileges once everything is attached; what that costs is said,
+    /// and in docs/privileges.md
+    #[arg(long)]
+    pub(crate) drop_all: bool,
 
     /// Stop after this long (10, 10s, 500ms, 2m, 1h)
     #[arg(long, value_parser = duration)]
@@ -241,6 +249,13 @@ pub(crate) struct Listeners {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// How to write it; json: one object, see docs/doctor.md
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Selftest {
     /// Which hooks to test
     #[arg(long, value_enum, default_value_t = Choice::Auto, value_name = "TIER")]
@@ -352,6 +367,7 @@ fn contradiction(verb: &Verb) -> Option<&'static str> {
         | Verb::Ports(_)
         | Verb::Listeners(_)
         | Verb::Selftest(_)
+        | Verb::Doctor(_)
         | Verb::SelftestActor { .. } => return None,
     };
     let rotation = capture.rotation;
@@ -481,6 +497,7 @@ mod tests {
             "tracer report x --format html",
             "tracer selftest --hooks none",
             "tracer selftest stray",
+            "tracer doctor --hooks auto",
         ] {
             let why = wrong(line);
             assert!(
@@ -502,6 +519,7 @@ mod tests {
             "tracer record --help",
             "tracer report --help",
             "tracer selftest --help",
+            "tracer doctor --help",
             "tracer --version",
         ] {
             let ended = parse(line.split(' ').map(OsString::from));

@@ -38,6 +38,15 @@ Exit codes:
   3  not permitted: not root, a capability is missing, lockdown
   4  this kernel lacks what is needed: no BTF, or every hook is refused";
 
+/// The same for `doctor`.
+pub(crate) const DOCTOR_HELP: &str = "\
+Exit codes:
+  0  tracer can do all of its job here
+  1  it can, but something is missing: each is said
+  2  the command line is wrong
+  3  not permitted: not root, a capability is missing, lockdown
+  4  this kernel lacks what is needed: no BTF, or every hook is refused";
+
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
 

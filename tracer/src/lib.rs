@@ -6,12 +6,14 @@
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
 //! `output` writes. `watch` is the loop around it; `replay` shows again what
 //! `capture` kept. `snapshot` looks once, without any hook. `selftest` provokes
-//! failures and judges what `watch` makes of them.
+//! failures and judges what `watch` makes of them; `doctor` says what to expect of
+//! this machine.
 
 mod attribute;
 mod capture;
 mod cli;
 mod decode;
+mod doctor;
 mod exit;
 mod explain;
 mod host;
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         cli::Verb::Ports(arguments) => snapshot::ports(arguments),
         cli::Verb::Listeners(arguments) => snapshot::listeners(arguments),
         cli::Verb::Report(arguments) => report::run(arguments),
+        cli::Verb::Doctor(arguments) => doctor::run(arguments),
         cli::Verb::Selftest(arguments) => selftest::run(arguments),
         cli::Verb::SelftestActor { name } => {
             selftest::actor::serve(name).map(|()| 0).map_err(Into::into)

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
         mounts::PrivateView,
         netns, plan,
         plan::Purpose,
-        privileges,
+        privileges, reduce,
         settings::{self, Settings},
     },
     probe::{Probe, Served},
@@ -56,8 +55,7 @@ impl Startup {
 /// # Errors
 /// Missing privileges, no BTF, or nothing attaches.
 pub(crate) fn attach(arguments: &Run) -> Result<(Probe, Startup), Failed> {
-    let status = fs::read_to_string("/proc/self/status").context("/proc is not readable")?;
-    let privileges = privileges::judge(&status);
+    let privileges = privileges::judge(reduce::effective());
     if !privileges.missing.is_empty() {
         return Err(Failed::NotPermitted(format!(
             "not permitted: {} missing; run it as root (sudo) or grant them",

@@ -11,6 +11,7 @@ pub(crate) mod words;
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -99,6 +100,12 @@ impl Output {
     pub(crate) fn has_json(&self) -> bool {
         let is_json = |screen: &Screen| matches!(screen.style, Style::Json);
         self.planned.is_some() || self.screen.as_ref().is_some_and(is_json)
+    }
+
+    /// The file that the capture will be, if it is one.
+    pub(crate) fn written(&self) -> Option<&Path> {
+        let planned = self.planned.as_ref()?;
+        (!planned.is_stdout()).then_some(planned.path.as_path())
     }
 
     /// Writes one record to all who want it, as JSON or as text; each is made only

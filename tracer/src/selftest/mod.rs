@@ -17,8 +17,9 @@ mod watcher;
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
+use rustix::thread::CapabilitySet as Set;
 
-use crate::{cli, exit::Failed, startup::Startup};
+use crate::{cli, exit::Failed, host::reduce, startup::Startup};
 use actor::Actor;
 use judge::{Known, Played, Row, Verdict};
 use scenes::SCENES;
@@ -60,6 +61,17 @@ impl Outcome {
 /// # Errors
 /// See [`Failed`].
 pub(crate) fn run(arguments: &cli::Selftest) -> Result<u8, Failed> {
+    let effective = reduce::effective();
+    for (needed, name) in [
+        (Set::SYS_ADMIN, "CAP_SYS_ADMIN"),
+        (Set::NET_ADMIN, "CAP_NET_ADMIN"),
+    ] {
+        if !effective.contains(needed) {
+            return Err(Failed::NotPermitted(format!(
+                "not permitted: {name} missing; selftest makes network namespaces: run it as root (sudo)"
+            )));
+        }
+    }
     let ours = Ours::default();
     let (mut watcher, startup) = match Watcher::start(arguments.hooks, &ours)? {
         Start::Ready(watcher, startup) => (watcher, *startup),
