@@ -296,7 +296,7 @@ fn namespaces(facts: &Facts) -> Check {
         ),
         (_, untold) => costs(
             "network_namespaces",
-            format!("{found}; where {untold} processes are is not told"),
+            format!("{found}; not told by {untold} of the processes"),
             "namespaces that only other users' processes are in are not seen",
         ),
     }
