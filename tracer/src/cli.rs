@@ -53,6 +53,15 @@ pub(crate) enum Verb {
     /// Write capture files as JSON Lines, CSV or Parquet, for other tools
     #[command(after_help = crate::exit::FILES_HELP)]
     Export(Export),
+    /// Provoke every failure in a private corner, and check what is told about it
+    #[command(after_help = crate::exit::SELFTEST_HELP)]
+    Selftest(Selftest),
+    /// Say what this kernel and these privileges give, and what is missing
+    #[command(after_help = crate::exit::DOCTOR_HELP)]
+    Doctor(Doctor),
+    /// A process of selftest's
+    #[command(name = crate::selftest::actor::VERB, hide = true)]
+    SelftestActor { name: String },
 }
 
 /// How records are written.
@@ -103,7 +112,7 @@ pub(crate) struct Record {
 }
 
 // No doc comments on what is flattened: clap would take them for the verb's.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Run {
     /// Which hooks to use
     #[arg(long, value_enum, default_value_t = Choice::Auto, value_name = "TIER")]
@@ -113,6 +122,11 @@ pub(crate) struct Run {
     /// connection, and TIME_WAIT sockets stay without a name
     #[arg(long)]
     pub(crate) no_closers: bool,
+
+    /// Keep no privileges once everything is attached; what that costs is said,
+    /// and in docs/privileges.md
+    #[arg(long)]
+    pub(crate) drop_all: bool,
 
     /// Stop after this long (10, 10s, 500ms, 2m, 1h)
     #[arg(long, value_parser = duration)]
@@ -234,6 +248,24 @@ impl Ports {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Listeners {
     /// How to write records
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// How to write it; json: one object, see docs/doctor.md
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Selftest {
+    /// Which hooks to test
+    #[arg(long, value_enum, default_value_t = Choice::Auto, value_name = "TIER")]
+    pub(crate) hooks: Choice,
+
+    /// How to write the table; json: docs/selftest.md
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
@@ -387,7 +419,13 @@ fn contradiction(verb: &Verb) -> Option<&'static str> {
         Verb::Watch(watch) => (watch.capture()?, &watch.run, true),
         Verb::Record(record) => (record.capture(), &record.run, false),
         Verb::Export(export) => return export_contradiction(export),
-        Verb::Replay(_) | Verb::Report(_) | Verb::Ports(_) | Verb::Listeners(_) => return None,
+        Verb::Replay(_)
+        | Verb::Report(_)
+        | Verb::Ports(_)
+        | Verb::Listeners(_)
+        | Verb::Selftest(_)
+        | Verb::Doctor(_)
+        | Verb::SelftestActor { .. } => return None,
     };
     let rotation = capture.rotation;
     if rotation.count.is_some() && !rotation.is_on() {
@@ -529,6 +567,9 @@ mod tests {
             "tracer report x --kind drops",
             "tracer report x --top 0",
             "tracer report x --format xml",
+            "tracer selftest --hooks none",
+            "tracer selftest stray",
+            "tracer doctor --hooks auto",
         ] {
             let why = wrong(line);
             assert!(
@@ -549,6 +590,8 @@ mod tests {
             "tracer replay --help",
             "tracer record --help",
             "tracer report --help",
+            "tracer selftest --help",
+            "tracer doctor --help",
             "tracer --version",
         ] {
             let ended = parse(line.split(' ').map(OsString::from));

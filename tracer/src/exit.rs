@@ -33,6 +33,24 @@ Exit codes:
 /// Failed while running.
 pub(crate) const FAILED: u8 = 1;
 
+/// The same for `selftest`.
+pub(crate) const SELFTEST_HELP: &str = "\
+Exit codes:
+  0  all that this kernel can show was right
+  1  something was wrong, or failed
+  2  the command line is wrong
+  3  not permitted: not root, a capability is missing, lockdown
+  4  this kernel lacks what is needed: no BTF, or every hook is refused";
+
+/// The same for `doctor`.
+pub(crate) const DOCTOR_HELP: &str = "\
+Exit codes:
+  0  tracer can do all of its job here
+  1  it can, but something is missing: each is said
+  2  the command line is wrong
+  3  not permitted: not root, a capability is missing, lockdown
+  4  this kernel lacks what is needed: no BTF, or every hook is refused";
+
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
 

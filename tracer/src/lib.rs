@@ -4,8 +4,10 @@
 //! The data's way: `host` learns what the kernel offers and plans, `probe`
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
-//! `output` writes every [`record`]. `watch` is the loop around it; `replay` shows again what
-//! `capture` kept, `export` writes it for other tools. `snapshot` looks once, without any hook.
+//! `output` writes every [`record`]. `watch` is the loop around it; `replay` shows again
+//! what `capture` kept, `export` writes it for other tools. `snapshot` looks once, without
+//! any hook. `selftest` provokes failures and judges what `watch` makes of them; `doctor`
+//! says what to expect of this machine.
 
 mod attribute;
 #[cfg(feature = "bench")]
@@ -14,6 +16,7 @@ pub mod bench;
 mod capture;
 mod cli;
 mod decode;
+mod doctor;
 mod exit;
 mod explain;
 mod export;
@@ -30,6 +33,7 @@ mod reconcile;
 mod record;
 mod replay;
 mod report;
+mod selftest;
 mod snapshot;
 mod source;
 mod startup;
@@ -56,6 +60,11 @@ pub fn main() -> ExitCode {
         cli::Verb::Listeners(arguments) => snapshot::listeners(arguments),
         cli::Verb::Export(arguments) => export::run(arguments),
         cli::Verb::Report(arguments) => report::run(arguments),
+        cli::Verb::Doctor(arguments) => doctor::run(arguments),
+        cli::Verb::Selftest(arguments) => selftest::run(arguments),
+        cli::Verb::SelftestActor { name } => {
+            selftest::actor::serve(name).map(|()| 0).map_err(Into::into)
+        }
     };
     match ended {
         Ok(code) => ExitCode::from(code),

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
         netns, plan,
         plan::Purpose,
         privileges::{self, Privileges},
+        reduce,
         settings::{self, Settings},
     },
     probe::{Probe, Served},
@@ -56,8 +56,7 @@ impl Startup {
 /// # Errors
 /// Some are missing.
 pub(crate) fn permitted() -> Result<Privileges, Failed> {
-    let status = fs::read_to_string("/proc/self/status").context("/proc is not readable")?;
-    let privileges = privileges::judge(&status);
+    let privileges = privileges::judge(reduce::effective());
     if !privileges.missing.is_empty() {
         return Err(Failed::NotPermitted(format!(
             "not permitted: {} missing; run it as root (sudo) or grant them",

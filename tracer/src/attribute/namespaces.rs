@@ -305,7 +305,8 @@ pub(crate) fn here() -> io::Result<Netstat> {
     read(&File::open("/proc/thread-self/net/netstat")?)
 }
 
-fn read(netstat: &File) -> io::Result<Netstat> {
+/// The counters in an open file.
+pub(crate) fn read(netstat: &File) -> io::Result<Netstat> {
     let mut text = Vec::new();
     let mut chunk = [0; 4096];
     loop {

@@ -79,6 +79,15 @@ fn cgroup2_root(mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
+/// Where a file system of this kind is mounted.
+pub(crate) fn mount_of(mountinfo: &str, kind: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let point = mount.split(' ').nth(4)?;
+        (file_system.split(' ').next() == Some(kind)).then(|| PathBuf::from(unescape(point)))
+    })
+}
+
 /// mountinfo writes blanks in paths as `\040`.
 fn unescape(path: &str) -> String {
     path.replace("\\040", " ")

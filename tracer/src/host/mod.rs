@@ -15,5 +15,6 @@ pub(crate) mod netns;
 pub(crate) mod plan;
 pub(crate) mod privileges;
 pub(crate) mod proc_net;
+pub(crate) mod reduce;
 pub(crate) mod settings;
 pub(crate) mod sock_diag;

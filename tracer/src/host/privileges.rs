@@ -1,41 +1,82 @@
-//! What this process may do, and in one line what it may not.
+//! What this process may do, what each missing capability costs, and which ones are
+//! kept once everything is attached. Pure; docs/privileges.md is the page about it.
 
-/// A capability that tracer has a use for, with its bit in `CapEff`
-/// (include/uapi/linux/capability.h).
-struct Capability {
-    name: &'static str,
-    bit: u32,
+use rustix::thread::CapabilitySet as Set;
+
+/// A capability that tracer has a use for.
+pub(crate) struct Capability {
+    pub(crate) name: &'static str,
+    pub(crate) set: Set,
+    /// What it is for.
+    pub(crate) purpose: &'static str,
     /// What is lost without it; `None`: nothing works.
-    cost: Option<&'static str>,
+    pub(crate) cost: Option<&'static str>,
+    /// Others that do as well (include/uapi/linux/capability.h).
+    implied_by: Set,
+    /// Kept for as long as tracer runs.
+    is_kept: bool,
 }
 
-const CAPABILITIES: &[Capability] = &[
+/// All of them, those that are needed most first.
+pub(crate) const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "CAP_BPF",
-        bit: 39,
+        set: Set::BPF,
+        purpose: "to make maps and to load programs",
         cost: None,
+        // Before CAP_BPF and CAP_PERFMON were split off it was all of them.
+        implied_by: Set::SYS_ADMIN,
+        is_kept: false,
     },
     Capability {
         name: "CAP_PERFMON",
-        bit: 38,
+        set: Set::PERFMON,
+        purpose: "to attach to functions and tracepoints, and to read kernel memory",
         cost: None,
+        implied_by: Set::SYS_ADMIN,
+        is_kept: false,
     },
     Capability {
         name: "CAP_NET_ADMIN",
-        bit: 12,
+        set: Set::NET_ADMIN,
+        purpose: "to attach cgroup_skb programs",
         cost: Some(
             "cgroup_skb cannot be attached: no listen-queue drops where function hooks are refused",
         ),
+        implied_by: Set::empty(),
+        is_kept: false,
     },
     Capability {
         name: "CAP_SYS_PTRACE",
-        bit: 19,
+        set: Set::SYS_PTRACE,
+        purpose: "to see which sockets other users' processes have open, and in which network namespace they are",
         cost: Some(
             "file descriptors of other users' processes cannot be read: listeners that were open before tracer may stay without a name",
         ),
+        implied_by: Set::empty(),
+        is_kept: true,
+    },
+    Capability {
+        name: "CAP_DAC_READ_SEARCH",
+        set: Set::DAC_READ_SEARCH,
+        purpose: "to list other users' file descriptors, and to read tracefs",
+        cost: Some(
+            "other users' file descriptors cannot be listed, nor tracefs be read: who holds ports and listeners may stay unknown, and tracepoints and kprobes cannot be attached",
+        ),
+        implied_by: Set::DAC_OVERRIDE,
+        is_kept: true,
+    },
+    Capability {
+        name: "CAP_SYS_ADMIN",
+        set: Set::SYS_ADMIN,
+        purpose: "to look into other network namespaces, and to mount tracefs and cgroup2 for a moment where they are missing",
+        cost: Some(
+            "other network namespaces cannot be entered: their ports are counted but not explained",
+        ),
+        implied_by: Set::empty(),
+        is_kept: true,
     },
 ];
-const SYS_ADMIN: u32 = 21;
 
 /// What the effective capabilities mean for tracer.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,25 +87,21 @@ pub(crate) struct Privileges {
     pub(crate) costs: Vec<String>,
 }
 
-/// Judges the text of `/proc/self/status`.
-pub(crate) fn judge(status: &str) -> Privileges {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
-    let has = |bit: u32| effective & (1 << bit) != 0;
+impl Capability {
+    /// Whether a process with these capabilities has it.
+    pub(crate) fn is_in(&self, effective: Set) -> bool {
+        effective.intersects(self.set.union(self.implied_by))
+    }
+}
+
+/// Judges effective capabilities.
+pub(crate) fn judge(effective: Set) -> Privileges {
     let mut privileges = Privileges {
         missing: Vec::new(),
         costs: Vec::new(),
     };
-    for capability in CAPABILITIES {
-        // Before CAP_BPF and CAP_PERFMON were split off, CAP_SYS_ADMIN was
-        // all of them, and it still implies them (capability.h).
-        let implied = capability.cost.is_none() && has(SYS_ADMIN);
-        if has(capability.bit) || implied {
-            continue;
-        }
+    let lacking = CAPABILITIES.iter().filter(|one| !one.is_in(effective));
+    for capability in lacking {
         match capability.cost {
             None => privileges.missing.push(capability.name),
             Some(cost) => privileges
@@ -75,17 +112,39 @@ pub(crate) fn judge(status: &str) -> Privileges {
     privileges
 }
 
+/// What is to go on when everything is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// Nothing is to be kept (`--drop-all`).
+    pub(crate) drops_all: bool,
+    /// A command runs, to which signals are passed on.
+    pub(crate) has_command: bool,
+}
+
+/// What is kept for as long as tracer runs.
+pub(crate) fn kept(wish: Wish) -> Set {
+    if wish.drops_all {
+        return Set::empty();
+    }
+    let kept = CAPABILITIES.iter().filter(|one| one.is_kept);
+    let mut kept = kept.fold(Set::empty(), |kept, one| kept | one.set);
+    if wish.has_command {
+        // It may run as another user.
+        kept |= Set::KILL;
+    }
+    kept
+}
+
+/// What it costs to keep nothing.
+pub(crate) const COST_OF_NONE: &str = "--drop-all: other processes' file descriptors cannot be read, nor other network namespaces be looked into: who holds ports, listeners from before tracer and new namespaces' own counters stay unknown";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn status(mask: u64) -> String {
-        format!("Name:\ttracer\nCapInh:\t0\nCapEff:\t{mask:016x}\n")
-    }
-
     #[test]
     fn root_lacks_nothing() {
-        let judged = judge(&status(0x1ff_ffff_ffff));
+        let judged = judge(Set::all());
         assert_eq!(
             judged,
             Privileges {
@@ -97,15 +156,26 @@ mod tests {
 
     #[test]
     fn nobody_lacks_the_essential_two() {
-        assert_eq!(judge(&status(0)).missing, ["CAP_BPF", "CAP_PERFMON"]);
-        assert_eq!(judge("").missing, ["CAP_BPF", "CAP_PERFMON"]);
-        assert_eq!(judge("CapEff: zz").missing, ["CAP_BPF", "CAP_PERFMON"]);
+        let judged = judge(Set::empty());
+        assert_eq!(judged.missing, ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(judged.costs.len(), CAPABILITIES.len() - 2);
     }
 
     #[test]
-    fn sys_admin_implies_the_essential_two() {
-        let judged = judge(&status(1 << SYS_ADMIN));
+    fn some_imply_others() {
+        let judged = judge(Set::SYS_ADMIN | Set::DAC_OVERRIDE);
         assert_eq!(judged.missing, [""; 0]);
         assert_eq!(judged.costs.len(), 2);
+    }
+
+    #[test]
+    fn what_is_kept() {
+        let late = Set::SYS_PTRACE | Set::DAC_READ_SEARCH | Set::SYS_ADMIN;
+        let mut wish = Wish::default();
+        assert_eq!(kept(wish), late);
+        wish.has_command = true;
+        assert_eq!(kept(wish), late | Set::KILL);
+        wish.drops_all = true;
+        assert_eq!(kept(wish), Set::empty());
     }
 }

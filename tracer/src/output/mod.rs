@@ -13,6 +13,7 @@ pub(crate) mod words;
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -78,6 +79,12 @@ impl Output {
     pub(crate) fn reserve(&mut self) -> anyhow::Result<()> {
         self.reserved = self.planned.as_ref().map(Reserved::new).transpose()?;
         Ok(())
+    }
+
+    /// The file that the capture will be, if it is one.
+    pub(crate) fn written(&self) -> Option<&Path> {
+        let planned = self.planned.as_ref()?;
+        (!planned.is_stdout()).then_some(planned.path.as_path())
     }
 
     /// Begins the capture, too.

@@ -8,7 +8,7 @@ use std::{fs::File, path::Path};
 use anyhow::{Context, Result, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Map, MapData},
+    maps::{Map, MapData, PerCpuArray},
 };
 use tracer_common::Config;
 use zerocopy::IntoBytes;
@@ -119,6 +119,13 @@ impl Probe {
     /// The loaded object, for its log and for maps that stay with it.
     pub(crate) fn bpf_mut(&mut self) -> &mut Ebpf {
         &mut self.bpf
+    }
+
+    /// Whether the kernel lets this process read maps as it is now.
+    pub(crate) fn can_read(&self) -> bool {
+        let map = self.bpf.map("HEALTH");
+        let health = map.and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
+        health.is_some_and(|health| health.get(&0, 0).is_ok())
     }
 
     /// Hands out a map by name.

@@ -1,11 +1,74 @@
 //! The command that is traced while it runs.
 
-use std::{ffi::OsString, future::pending, io, os::unix::process::ExitStatusExt};
+use std::{
+    ffi::OsString,
+    future::pending,
+    io,
+    os::unix::process::ExitStatusExt,
+    sync::mpsc::{self, Sender},
+    thread::{self, JoinHandle},
+};
 
-use anyhow::Context;
-use tokio::process::{self, Command};
+use anyhow::{Context, anyhow};
+use tokio::{
+    process::{self, Command},
+    runtime::Handle,
+};
 
 use crate::exit::Failed;
+
+/// The command before it is started.
+pub(super) struct Waiting(Option<Ready>);
+
+/// A thread that starts a command when told to. Each thread has its own privileges,
+/// and what it starts inherits them: so the command gets those that tracer was started
+/// with, although tracer has given its own up.
+struct Ready {
+    go: Sender<()>,
+    thread: JoinHandle<Result<Child, Failed>>,
+}
+
+impl Waiting {
+    /// Gets ready to start `command`; an empty one is none. To be called inside of
+    /// the runtime.
+    ///
+    /// # Errors
+    /// There can be no thread.
+    pub(super) fn new(command: &[OsString]) -> Result<Self, Failed> {
+        if command.is_empty() {
+            return Ok(Self(None));
+        }
+        let (go, told) = mpsc::channel();
+        let command = command.to_vec();
+        let runtime = Handle::current();
+        let start = move || {
+            let _inside = runtime.enter();
+            match told.recv() {
+                Ok(()) => Child::spawn(&command),
+                Err(_) => Ok(Child::none()),
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("tracer-command".into())
+            .spawn(start)
+            .context("the thread for the command cannot be started")?;
+        Ok(Self(Some(Ready { go, thread })))
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot be found or run.
+    pub(super) fn spawn(self) -> Result<Child, Failed> {
+        let Some(Ready { go, thread }) = self.0 else {
+            return Ok(Child::none());
+        };
+        // If it is gone, its result says why.
+        let _ = go.send(());
+        let ended = || Failed::Running(anyhow!("the thread for the command ended early"));
+        thread.join().map_err(|_| ended())?
+    }
+}
 
 /// The command, if there is one.
 pub(super) struct Child {
@@ -15,16 +78,16 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `command`; an empty one is none.
-    ///
-    /// # Errors
-    /// It cannot be found or run.
-    pub(super) fn spawn(command: &[OsString]) -> Result<Self, Failed> {
+    fn none() -> Self {
+        Self {
+            process: None,
+            was_signalled: false,
+        }
+    }
+
+    fn spawn(command: &[OsString]) -> Result<Self, Failed> {
         let Some((program, arguments)) = command.split_first() else {
-            return Ok(Self {
-                process: None,
-                was_signalled: false,
-            });
+            return Ok(Self::none());
         };
         let process = Command::new(program)
             .args(arguments)

@@ -16,10 +16,15 @@ use tokio::{
 use crate::{
     cli::{self, Run},
     exit::{Failed, is_broken_pipe},
-    output::Output,
-    startup,
+    host::{
+        privileges::{COST_OF_NONE, Wish},
+        reduce,
+    },
+    output::{Output, say},
+    probe::Probe,
+    startup::{self, Startup},
 };
-use child::Child;
+use child::{Child, Waiting};
 use session::{Ready, Session};
 
 /// How often namespaces are looked for and losses are reported.
@@ -95,16 +100,45 @@ async fn trace(
     // Attaching takes a while: what is wrong with the file is said at once.
     output.reserve()?;
     let (probe, mut startup) = startup::attach(arguments, privileges)?;
+    // It keeps the privileges that tracer was started with; tracer does not.
+    let command = Waiting::new(&arguments.command)?;
+    give_up_privileges(arguments, &probe, &mut startup, &output)?;
     if output.has_json() {
         startup.look_around();
     }
     let mut session = Session::new(probe, arguments, output)?;
     session.start(&startup)?;
-    let mut child = Child::spawn(&arguments.command)?;
+    let mut child = command.spawn()?;
     let period = interval.unwrap_or(NEVER);
     let reason = watch_until(&mut session, &mut signals, &mut child, arguments, period).await?;
     session.finish(reason.name(), reason.exit_code()).await?;
     Ok(reason.exit_code())
+}
+
+/// Everything that needs them is open, and there is no other thread yet but that of a
+/// command, which is going to end.
+fn give_up_privileges(
+    arguments: &Run,
+    probe: &Probe,
+    startup: &mut Startup,
+    output: &Output,
+) -> Result<(), anyhow::Error> {
+    let wish = Wish {
+        drops_all: arguments.drop_all,
+        has_command: !arguments.command.is_empty(),
+    };
+    let kept = reduce::reduce(wish, || probe.can_read(), output.written())?;
+    if arguments.drop_all {
+        startup.degradations.push(COST_OF_NONE.to_owned());
+    }
+    if arguments.verbose {
+        let names = match reduce::names(kept) {
+            names if names.is_empty() => "none".to_owned(),
+            names => names.join(", "),
+        };
+        say(&format!("tracer: privileges kept: {names}"));
+    }
+    Ok(())
 }
 
 async fn watch_until(

@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
-use crate::{bpf, census, export, guest, limits, readme, record, replay, report, say, snapshot};
+use crate::{
+    bpf, census, export, guest, limits, readme, record, replay, report, say, snapshot, trust,
+};
 
 /// A test of the command line.
 pub(crate) struct CliTest {
@@ -190,6 +192,34 @@ pub(crate) const ALL: &[CliTest] = &[
         run: record::reported_in_turn,
     },
     CliTest {
+        name: "cli/selftest",
+        run: trust::selftest,
+    },
+    CliTest {
+        name: "cli/selftest-interrupted",
+        run: trust::selftest_interrupted,
+    },
+    CliTest {
+        name: "cli/selftest-not-root",
+        run: trust::selftest_not_root,
+    },
+    CliTest {
+        name: "cli/doctor",
+        run: trust::doctor,
+    },
+    CliTest {
+        name: "cli/privileges",
+        run: trust::privileges,
+    },
+    CliTest {
+        name: "cli/privileges-command",
+        run: trust::command_keeps_privileges,
+    },
+    CliTest {
+        name: "cli/privileges-capture",
+        run: trust::capture_elsewhere,
+    },
+    CliTest {
         name: "cli/readme",
         run: readme::every_command,
     },
@@ -216,6 +246,9 @@ pub(crate) fn kernel_has_a_part(name: &str) -> bool {
         "cli/record-stdout",
         "cli/record-refuses",
         "cli/record-vanished",
+        "cli/selftest-interrupted",
+        "cli/selftest-not-root",
+        "cli/privileges-capture",
         "cli/readme",
     ];
     !NO.contains(&name)
@@ -306,9 +339,14 @@ fn not_root(path: &Path) -> Result<()> {
     refuses(tracer::command(&copy.0).uid(65534).gid(65534), 3, true).map(|_| ())
 }
 
-/// An empty /sys/kernel/btf, in a mount namespace of its own.
 fn no_btf(path: &Path) -> Result<()> {
     let mut command = tracer::command(path);
+    hide_btf(&mut command);
+    refuses(&mut command, 4, true).map(|_| ())
+}
+
+/// An empty /sys/kernel/btf for this command, in a mount namespace of its own.
+pub(crate) fn hide_btf(command: &mut Command) {
     let hide = || {
         // SAFETY: between fork and exec there is one thread, whose mounts become private.
         crate::sys::check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
@@ -318,7 +356,6 @@ fn no_btf(path: &Path) -> Result<()> {
     // SAFETY: the harness holds no lock that the few allocations in the closure need:
     // it forks from its main thread, and its other threads only wait.
     unsafe { command.pre_exec(hide) };
-    refuses(&mut command, 4, true).map(|_| ())
 }
 
 fn ended_with(records: &[Value], reason: &str) -> Result<()> {

@@ -28,6 +28,7 @@ mod scenarios;
 mod snapshot;
 mod sys;
 mod tracer;
+mod trust;
 mod tun;
 mod uring;
 mod verdict;
@@ -83,6 +84,14 @@ fn child(role: &[String]) -> Result<i32> {
     match role {
         [name, comm] if name == "agent" => agent::serve(comm).map(|()| 0),
         [name, code] if name == "exit" => code.parse().context("exit code"),
+        [name] if name == "status" => {
+            say::line(&std::fs::read_to_string("/proc/self/status")?);
+            Ok(0)
+        }
+        [name] if name == "wait" => {
+            std::thread::sleep(limits::event());
+            Ok(0)
+        }
         [name, signal] if name == "die" => {
             sys::signal(i32::try_from(std::process::id())?, signal.parse()?)?;
             bail!("the signal did not end us");

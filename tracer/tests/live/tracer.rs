@@ -230,6 +230,12 @@ impl Tracer {
         self.said.lock().stderr.clone()
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: i32) -> Result<()> {
         let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,10 @@
 //! What plans are made of.
 
 /// Which hooks the user allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Choice {
     /// The best that attaches, purpose by purpose
+    #[default]
     Auto,
     /// Function hooks only (fentry, fexit)
     Function,

@@ -1,0 +1,203 @@
+//! What this machine is like, as far as tracer cares. Probed; nothing is judged here.
+
+use std::{fs, path::PathBuf, time::Instant};
+
+use rustix::thread::CapabilitySet;
+
+use crate::{
+    attribute::namespaces,
+    cli::Run,
+    exit::Failed,
+    explain::{finding::BoundUnused, snapshot},
+    host::{btf, facts, netns, reduce},
+    probe::Served,
+    startup,
+};
+
+/// Everything a diagnosis is made from.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) kernel: String,
+    pub(super) effective: CapabilitySet,
+    /// The mode of kernel lockdown; `None`: this kernel has none, or securityfs is
+    /// not mounted.
+    pub(super) lockdown: Option<String>,
+    /// `kernel.unprivileged_bpf_disabled`
+    pub(super) unprivileged_bpf_disabled: Option<u32>,
+    /// The size of the kernel's BTF in bytes, or why it cannot be read.
+    pub(super) btf: Result<u64, String>,
+    /// Where they are mounted.
+    pub(super) tracefs: Option<PathBuf>,
+    pub(super) cgroup2: Option<PathBuf>,
+    pub(super) attached: Result<Attached, Refused>,
+    /// Whether the kernel's own counters can be read, or why not.
+    pub(super) counters: Result<(), String>,
+    /// The `hidepid` option of /proc.
+    pub(super) hidepid: Option<String>,
+    /// Whether this is the host's pid namespace.
+    pub(super) is_host_pid_namespace: Option<bool>,
+    pub(super) namespaces: Namespaces,
+    /// How bound, unused sockets are found.
+    pub(super) bound_unused: BoundUnused,
+}
+
+/// What attaching gave. It has been detached again.
+#[derive(Clone, Debug)]
+pub(super) struct Attached {
+    pub(super) served: Vec<Served>,
+    pub(super) took_ms: u64,
+    /// Memory of the kernel's, bytes: of maps and of programs.
+    pub(super) maps: u64,
+    pub(super) programs: u64,
+    /// Whether maps can still be read with the privileges that are kept.
+    pub(super) can_read: bool,
+}
+
+/// Nothing could be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) why: String,
+    pub(super) exit_code: u8,
+}
+
+/// The network namespaces that processes or names lead to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Namespaces {
+    pub(super) entered: usize,
+    pub(super) refused: usize,
+    /// Processes whose namespace cannot be told.
+    pub(super) untold: usize,
+}
+
+/// Looks at everything. Loads and attaches for real, and detaches.
+pub(super) fn look() -> Facts {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounted = |kind| facts::mount_of(&mountinfo, kind);
+    Facts {
+        kernel: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
+        effective: reduce::effective(),
+        lockdown: line("/sys/kernel/security/lockdown"),
+        unprivileged_bpf_disabled: line("/proc/sys/kernel/unprivileged_bpf_disabled")
+            .and_then(|number| number.parse().ok()),
+        btf: fs::metadata(btf::PATH)
+            .map(|metadata| metadata.len())
+            .map_err(|error| error.to_string()),
+        tracefs: mounted("tracefs"),
+        cgroup2: mounted("cgroup2"),
+        attached: attach(),
+        counters: namespaces::here()
+            .map(|_| ())
+            .map_err(|error| error.to_string()),
+        hidepid: hidepid(&mountinfo),
+        is_host_pid_namespace: is_host_pid_namespace(),
+        namespaces: reach(),
+        bound_unused: snapshot::unlisted([]).0,
+    }
+}
+
+fn line(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned())
+}
+
+fn attach() -> Result<Attached, Refused> {
+    let begun = Instant::now();
+    let attached =
+        startup::permitted().and_then(|privileges| startup::attach(&Run::default(), privileges));
+    let (probe, startup) = attached.map_err(|failed| Refused {
+        why: failed.to_string(),
+        exit_code: match failed {
+            Failed::NotPermitted(_) => 3,
+            Failed::Unsupported(_) => 4,
+            Failed::Running(_) | Failed::Command(..) => 1,
+        },
+    })?;
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (maps, programs) = kernel_memory();
+    let can_read = probe.can_read();
+    drop(probe);
+    Ok(Attached {
+        served: startup.served,
+        took_ms,
+        maps,
+        programs,
+        can_read,
+    })
+}
+
+/// What the maps and programs that this process has open take, by
+/// /proc/self/fdinfo.
+fn kernel_memory() -> (u64, u64) {
+    let entries = fs::read_dir("/proc/self/fdinfo").into_iter().flatten();
+    let texts = entries
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let (mut maps, mut programs) = (0, 0);
+    for text in texts {
+        let field = |name| text.lines().find_map(|line| line.strip_prefix(name));
+        let memlock = field("memlock:").and_then(|bytes| bytes.trim().parse::<u64>().ok());
+        let sum = if field("map_type:").is_some() {
+            &mut maps
+        } else {
+            &mut programs
+        };
+        *sum += memlock.unwrap_or(0);
+    }
+    (maps, programs)
+}
+
+/// The option of the mount that /proc is.
+fn hidepid(mountinfo: &str) -> Option<String> {
+    let mount = mountinfo.lines().rfind(|line| {
+        let point = line.split(' ').nth(4);
+        point == Some("/proc") && line.contains(" - proc ")
+    })?;
+    let options = mount.rsplit(' ').next()?;
+    let value = options
+        .split(',')
+        .find_map(|option| option.strip_prefix("hidepid="))?;
+    Some(value.to_owned())
+}
+
+/// The first pid namespace has a fixed number (`PROC_PID_INIT_INO`,
+/// include/linux/proc_ns.h).
+fn is_host_pid_namespace() -> Option<bool> {
+    let link = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(link.to_str()? == "pid:[4026531836]")
+}
+
+fn reach() -> Namespaces {
+    let mut namespaces = Namespaces::default();
+    for path in netns::all().values() {
+        match netns::inside(path, || Ok(())) {
+            Ok(()) => namespaces.entered += 1,
+            // Gone meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(_) => namespaces.refused += 1,
+        }
+    }
+    let is_untold = |pid: &u32| {
+        let link = fs::read_link(format!("/proc/{pid}/ns/net"));
+        link.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    namespaces.untold = netns::pids().filter(is_untold).count();
+    namespaces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_option_of_proc_is_found() {
+        let mountinfo = |options| format!("22 27 0:21 / /proc rw,relatime - proc proc {options}\n");
+        let option = |options| hidepid(&mountinfo(options));
+        assert_eq!(option("rw"), None);
+        assert_eq!(
+            option("rw,gid=4,hidepid=invisible").as_deref(),
+            Some("invisible")
+        );
+        assert_eq!(option("rw,hidepid=2").as_deref(), Some("2"));
+        assert_eq!(hidepid(""), None);
+    }
+}

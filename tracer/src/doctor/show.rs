@@ -1,0 +1,90 @@
+//! A diagnosis for people and as JSON (docs/doctor.md).
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::judge::{Diagnosis, Level};
+use crate::{cli::Format, output::sanitize::harmless};
+
+/// Version of the object.
+const VERSION: u32 = 1;
+
+/// Writes it to standard output.
+///
+/// # Errors
+/// That cannot be written. A closed standard output is no error: nobody reads on.
+pub(super) fn show(format: Format, kernel: &str, diagnosis: &Diagnosis) -> anyhow::Result<()> {
+    let text = match format {
+        Format::Text => text(kernel, diagnosis),
+        Format::Json => object(kernel, diagnosis, Timestamp::now()) + "\n",
+    };
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn text(kernel: &str, diagnosis: &Diagnosis) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!("tracer {version} on {kernel}\n");
+    for check in &diagnosis.checks {
+        let mark = match check.level {
+            Level::Fine => "ok",
+            Level::Costs => "COSTS",
+            Level::Stops => "STOPS",
+        };
+        // Writing to a String cannot fail. Paths are the only thing here that is not
+        // tracer's or the kernel's own.
+        let _ = writeln!(
+            text,
+            "{mark:<5}  {:<25}  {}",
+            check.name,
+            harmless(&check.found)
+        );
+        if let Some(cost) = &check.cost {
+            let _ = writeln!(text, "{:34}→ {cost}", "");
+        }
+    }
+    text + &verdict(diagnosis) + "\n"
+}
+
+/// The one line.
+fn verdict(diagnosis: &Diagnosis) -> String {
+    let costs = diagnosis.costs();
+    match (&diagnosis.stopped, diagnosis.exit_code) {
+        (Some(why), _) => format!("doctor: tracer cannot work here: {why}"),
+        (None, 0) => "doctor: tracer can do all of its job here".into(),
+        (None, _) => format!(
+            "doctor: tracer can do its job here, but not all of it: {costs} things cost something"
+        ),
+    }
+}
+
+fn object(kernel: &str, diagnosis: &Diagnosis, time: Timestamp) -> String {
+    let checks = diagnosis.checks.iter().map(|check| {
+        json!({
+            "name": check.name,
+            "level": check.level.name(),
+            "found": check.found,
+            "cost": check.cost,
+        })
+    });
+    let object = json!({
+        "v": VERSION,
+        "type": "doctor",
+        "time": format!("{time:.6}"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "kernel": kernel,
+        "checks": checks.collect::<Vec<_>>(),
+        "stopped": diagnosis.stopped,
+        "exit_code": diagnosis.exit_code,
+        "text": verdict(diagnosis),
+    });
+    object.to_string()
+}

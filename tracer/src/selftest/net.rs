@@ -1,0 +1,83 @@
+//! The few settings of a network namespace that have neither a file nor a safe
+//! function.
+
+use std::{
+    io,
+    net::Ipv6Addr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketType, socket},
+};
+
+/// Every fresh namespace has this device, and it is the first.
+const LOOPBACK: &[u8] = b"lo";
+const LOOPBACK_INDEX: u32 = 1;
+
+/// Sets `lo` of the calling thread's namespace up.
+pub(super) fn loopback_up() -> io::Result<()> {
+    let mut request = [0_u8; size_of::<libc::ifreq>()];
+    request[..LOOPBACK.len()].copy_from_slice(LOOPBACK);
+    control(AddressFamily::INET, libc::SIOCGIFFLAGS, &mut request)?;
+    let up = u8::try_from(libc::IFF_UP).unwrap_or_default();
+    request[libc::IFNAMSIZ] |= up;
+    control(AddressFamily::INET, libc::SIOCSIFFLAGS, &mut request)
+}
+
+/// Takes `::1` away, the only IPv6 address that there is, and leads everything to
+/// `lo` instead: there is a route then, and no source address.
+pub(super) fn no_ipv6_addresses() -> io::Result<()> {
+    // struct in6_ifreq: address, prefix length, index.
+    let mut address = [0_u8; 24];
+    address[..16].copy_from_slice(&Ipv6Addr::LOCALHOST.octets());
+    address[16..20].copy_from_slice(&128_u32.to_ne_bytes());
+    address[20..].copy_from_slice(&LOOPBACK_INDEX.to_ne_bytes());
+    control(AddressFamily::INET6, libc::SIOCDIFADDR, &mut address)?;
+    // struct in6_rtmsg: destination, source, gateway, type, lengths, metric, info,
+    // flags, index. All zero: a default route without gateway.
+    const RTF_LOCAL: u32 = 0x8000_0000;
+    let flags = u32::from(libc::RTF_UP) | RTF_LOCAL;
+    let mut route = [0_u8; 80];
+    route[56..60].copy_from_slice(&1_u32.to_ne_bytes());
+    route[72..76].copy_from_slice(&flags.to_ne_bytes());
+    route[76..].copy_from_slice(&LOOPBACK_INDEX.to_ne_bytes());
+    control(AddressFamily::INET6, libc::SIOCADDRT, &mut route)
+}
+
+fn control(family: AddressFamily, request: libc::Ioctl, argument: &mut [u8]) -> io::Result<()> {
+    let socket = socket(family, SocketType::DGRAM, None)?;
+    // SAFETY: every caller passes the structure of its request, which the kernel
+    // reads and may write.
+    let answer = unsafe {
+        libc::ioctl(
+            socket.as_fd().as_raw_fd(),
+            request,
+            argument.as_mut_ptr().cast::<libc::c_void>(),
+        )
+    };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Leaves connections in the request queue until data come (`TCP_DEFER_ACCEPT`).
+pub(super) fn defer_accept(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let seconds: libc::c_int = 60;
+    // SAFETY: the pointer is to four readable bytes.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            4,
+        )
+    };
+    if answer < 0 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO));
+    }
+    Ok(())
+}

@@ -1,0 +1,333 @@
+//! Can tracer be trusted? `selftest`, `doctor`, and what is left of its privileges.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::cli::{PublicCopy, hide_btf, output};
+use crate::expect::Expected;
+use crate::netns::Namespace;
+use crate::options::TIERS;
+use crate::record::Directory;
+use crate::role::Role;
+use crate::tracer::{self, Start, Tracer};
+use crate::{case, limits, sys};
+
+/// What the kernel of this host is set to: selftest must not touch it.
+const SYSCTLS: &[&str] = &[
+    "ip_local_port_range",
+    "tcp_syncookies",
+    "tcp_max_syn_backlog",
+    "tcp_abort_on_overflow",
+    "tcp_tw_reuse",
+];
+
+fn sysctls() -> Result<Vec<String>> {
+    let read = |name: &&str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
+    let values: std::io::Result<_> = SYSCTLS.iter().map(read).collect();
+    Ok(values?)
+}
+
+fn lines(output: &Output) -> Result<Vec<Value>> {
+    let text = std::str::from_utf8(&output.stdout)?;
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().context("a line is no JSON")
+}
+
+/// In every tier that this kernel allows all must be right.
+pub(crate) fn selftest(path: &Path) -> Result<()> {
+    let before = sysctls()?;
+    for tier in TIERS {
+        let refused = match Tracer::start(path, &["--hooks", tier])? {
+            Start::Refused(code, _) => code,
+            Start::Ready(tracer) => {
+                tracer.stop()?;
+                None
+            }
+        };
+        let mut command = tracer::verb(path, "selftest");
+        let output = output(command.args(["--format", "json", "--hooks", tier]))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.code() == Some(refused.unwrap_or(0)),
+            "{tier}: {}; {}{said}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout)
+        );
+        if refused.is_none() {
+            table(&lines(&output)?).context(tier)?;
+        }
+    }
+    ensure!(sysctls()? == before, "a setting of the host has changed");
+    Ok(())
+}
+
+/// Every row is right, or has a reason not to be shown.
+fn table(records: &[Value]) -> Result<()> {
+    let (end, rows) = records.split_last().context("no record at all")?;
+    ensure!(
+        end["type"] == "selftest_end" && end["result"] == "ok",
+        "{end}"
+    );
+    let of = |result: &str| rows.iter().filter(|row| row["result"] == result).count();
+    ensure!(
+        end["right"] == of("ok") && end["not_shown"] == of("not_shown") && of("wrong") == 0,
+        "{end} of {rows:?}"
+    );
+    for row in rows {
+        let name = format!("{} {} {}", row["kind"], row["cause"], row["about"]);
+        if row["result"] == "not_shown" {
+            ensure!(row["reasons"][0].is_string(), "{name}: no reason");
+            // Hooks are refused; but nothing here is read-only, and there is IPv6.
+            let was_not_tried = row["tier"].is_null();
+            ensure!(was_not_tried || row["tier"] == "none", "{row}");
+            continue;
+        }
+        ensure!(row["process"] == row["named"], "{row}");
+        ensure!(row["provoked"].as_u64() > Some(0), "{row}");
+        let is_same = row["provoked"] == row["counted"];
+        ensure!(is_same || row["exactness"] == "near", "{row}");
+    }
+    ensure!(rows.len() >= 16, "{} rows", rows.len());
+    Ok(())
+}
+
+/// Whoever is interrupted leaves nobody behind.
+pub(crate) fn selftest_interrupted(path: &Path) -> Result<()> {
+    for wait in [300, 1500] {
+        let mut child = tracer::verb(path, "selftest")
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        std::thread::sleep(Duration::from_millis(wait));
+        let family = descendants(child.id())?;
+        sys::signal(i32::try_from(child.id())?, libc::SIGTERM)?;
+        child.wait()?;
+        limits::until("the end of all that selftest started", || {
+            // Orphans become ours.
+            Ok(family.iter().all(|pid| is_over(*pid)))
+        })?;
+    }
+    Ok(())
+}
+
+fn is_over(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.contains(") Z "))
+}
+
+/// The processes that this one started, and those that they started.
+fn descendants(pid: u32) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // Kernels without CONFIG_PROC_CHILDREN tell nothing.
+        let Ok(children) = std::fs::read_to_string(task?.path().join("children")) else {
+            continue;
+        };
+        for child in children.split_whitespace() {
+            found.push(child.parse()?);
+            found.extend(descendants(child.parse()?).unwrap_or_default());
+        }
+    }
+    Ok(found)
+}
+
+/// Without privileges it says so before anything is done.
+pub(crate) fn selftest_not_root(path: &Path) -> Result<()> {
+    let copy = PublicCopy::of(path)?;
+    let mut command = tracer::verb(&copy.0, "selftest");
+    crate::cli::refuses(command.uid(65534).gid(65534), 3, true).map(|_| ())
+}
+
+fn diagnosis(output: &Output) -> Result<Value> {
+    let [object] = &lines(output)?[..] else {
+        anyhow::bail!("one object was to come: {output:?}");
+    };
+    let code = output.status.code().map(i64::from);
+    ensure!(object["exit_code"].as_i64() == code, "{object}: {code:?}");
+    Ok(object.clone())
+}
+
+fn level(object: &Value, name: &str) -> Result<(String, String)> {
+    let checks = object["checks"].as_array().context("no checks")?;
+    let check = checks.iter().find(|check| check["name"] == name);
+    let check = check.with_context(|| format!("no check {name}"))?;
+    let text = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
+    Ok((text("level"), text("found")))
+}
+
+/// Says of every purpose what `watch` says, and what is missing without root and
+/// without BTF.
+pub(crate) fn doctor(path: &Path) -> Result<()> {
+    let json = ["--format", "json"];
+    let tracer = Tracer::started(path, &[])?;
+    let object = diagnosis(&output(tracer::verb(path, "doctor").args(json))?)?;
+    let hooks = tracer.startup["hooks"].as_array().context("no hooks")?;
+    let mut is_lossy = false;
+    for hook in hooks {
+        let name = hook["purpose"].as_str().unwrap_or_default();
+        let (level, found) = level(&object, name)?;
+        let tier = hook["tier"].as_str().unwrap_or_default();
+        let exactness = hook["exactness"].as_str().unwrap_or_default();
+        ensure!(
+            (level == "ok") == (exactness == "exact"),
+            "{name}: {level}, but {hook}"
+        );
+        let wanted = match tier {
+            "none" => "blind".to_owned(),
+            _ => format!("{tier}, {exactness}: "),
+        };
+        ensure!(found.starts_with(&wanted), "{name}: {found}, but {hook}");
+        is_lossy |= exactness != "exact";
+    }
+    tracer.stop()?;
+    ensure!(object["stopped"].is_null(), "{object}");
+    ensure!(!is_lossy || object["exit_code"] == 1, "{object}");
+    let unit = "kernel_memory";
+    ensure!(level(&object, unit)?.1.contains("maps 1"), "{object}");
+    // People see the same.
+    let text = output(&mut tracer::verb(path, "doctor"))?;
+    let verdict = object["text"].as_str().context("no text")?;
+    let told = String::from_utf8_lossy(&text.stdout).into_owned();
+    ensure!(told.trim_end().ends_with(verdict), "{told}");
+    let copy = PublicCopy::of(path)?;
+    let mut command = tracer::verb(&copy.0, "doctor");
+    let object = diagnosis(&output(command.args(json).uid(65534).gid(65534))?)?;
+    ensure!(object["exit_code"] == 3, "{object}");
+    ensure!(level(&object, "CAP_BPF")?.0 == "stops", "{object}");
+    ensure!(level(&object, "btf")?.0 == "ok", "{object}");
+    let mut command = tracer::verb(path, "doctor");
+    hide_btf(&mut command);
+    let object = diagnosis(&output(command.args(json))?)?;
+    ensure!(object["exit_code"] == 4, "{object}");
+    ensure!(level(&object, "btf")?.0 == "stops", "{object}");
+    Ok(())
+}
+
+/// CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SYS_PTRACE, CAP_SYS_ADMIN (uapi/linux/capability.h).
+const READ: u64 = 1 << 2;
+const SIGNAL: u64 = 1 << 5;
+const PTRACE: u64 = 1 << 19;
+const ADMIN: u64 = 1 << 21;
+const BPF: u64 = 1 << 39;
+
+/// A field of a status file in /proc, a mask.
+fn mask(status: &str, name: &str) -> Result<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let text = line.with_context(|| format!("no {name}"))?;
+    Ok(u64::from_str_radix(text.trim(), 16)?)
+}
+
+/// Every thread has these capabilities at most, for good.
+fn is_reduced(pid: u32, at_most: u64) -> Result<()> {
+    let mut threads = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = std::fs::read_to_string(task?.path().join("status"))?;
+        threads += 1;
+        for (name, allowed) in [
+            ("CapInh:", 0),
+            ("CapPrm:", at_most),
+            ("CapEff:", at_most),
+            ("CapBnd:", 0),
+            ("CapAmb:", 0),
+        ] {
+            let held = mask(&status, name)?;
+            ensure!(
+                held & !allowed == 0,
+                "{name} {held:x}, not {allowed:x}: {status}"
+            );
+        }
+        ensure!(mask(&status, "NoNewPrivs:")? == 1, "{status}");
+    }
+    ensure!(threads >= 2, "the census has a thread, too");
+    Ok(())
+}
+
+/// What is kept, by every thread; and that a failure is attributed with it.
+pub(crate) fn privileges(path: &Path) -> Result<()> {
+    for (arguments, at_most) in [(&[][..], READ | PTRACE | ADMIN), (&["--drop-all"], BPF)] {
+        let tracer = Tracer::started(path, arguments)?;
+        is_reduced(tracer.pid(), at_most).with_context(|| format!("{arguments:?}"))?;
+        let space = Namespace::new()?;
+        space.four_ports()?;
+        let role = Role::start(&space, "poor-client")?;
+        role.ok("listener tcp4 127.0.0.1:8080 64")?;
+        let connects = role.connects("tcp4", 5, "127.0.0.1:8080")?;
+        ensure!(connects.failed == [libc::EADDRNOTAVAIL], "{connects:?}");
+        let expected = Expected::connect(space.inum, "ports_exhausted").by(&role);
+        case::await_in(&tracer, &expected)?;
+        let records = tracer.stop()?;
+        let census = records
+            .iter()
+            .find(|record| record["type"] == "census" && record["netns"] == space.inum);
+        let census = census.context("no census")?;
+        // That is what --drop-all costs, and it says so.
+        let says_so = tracer.startup["degradations"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one.to_string().contains("--drop-all")));
+        ensure!(census["unavailable"].is_string() == says_so, "{census}");
+        ensure!(says_so == !arguments.is_empty(), "{}", tracer.startup);
+    }
+    Ok(())
+}
+
+/// A command has the privileges that it would have without tracer, while tracer has
+/// fewer; `role` is what it runs: this program, telling its own.
+pub(crate) fn command_keeps_privileges(path: &Path) -> Result<()> {
+    let own = std::fs::read_to_string("/proc/self/status")?;
+    let mut command = tracer::command(path);
+    command.arg("--").arg(std::env::current_exe()?);
+    let output = output(command.args(["--role", "status"]))?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{output:?}");
+    for name in [
+        "CapInh:",
+        "CapPrm:",
+        "CapEff:",
+        "CapBnd:",
+        "CapAmb:",
+        "NoNewPrivs:",
+    ] {
+        ensure!(mask(&told, name)? == mask(&own, name)?, "{name}: {told}");
+    }
+    // While it runs, the thread that started it is gone.
+    let mut child = tracer::command(path)
+        .arg("--")
+        .arg(std::env::current_exe()?)
+        .args(["--role", "wait"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()?;
+    let started = limits::until("the command", || Ok(!descendants(child.id())?.is_empty()));
+    let reduced = started.and_then(|()| is_reduced(child.id(), READ | PTRACE | ADMIN | SIGNAL));
+    sys::signal(i32::try_from(child.id())?, libc::SIGTERM)?;
+    let status = child.wait()?;
+    reduced?;
+    ensure!(status.code() == Some(128 + libc::SIGTERM), "{status}");
+    Ok(())
+}
+
+/// A capture in a directory that only its owner may write: root may, also for the next
+/// file, and tracer is started by root.
+pub(crate) fn capture_elsewhere(path: &Path) -> Result<()> {
+    let directory = Directory::new()?;
+    let file = directory.path.join("capture.zst");
+    chown(&directory.path, Some(65534), Some(65534))?;
+    std::fs::set_permissions(&directory.path, PermissionsExt::from_mode(0o700))?;
+    let mut command = tracer::verb(path, "record");
+    command.arg("-w").arg(&file);
+    let begun = Instant::now();
+    let output = output(command.args(["-G", "200ms", "--interval", "100ms", "--duration", "1s"]))?;
+    ensure!(output.status.success(), "{output:?}");
+    ensure!(begun.elapsed() >= Duration::from_secs(1), "{output:?}");
+    for name in ["capture.zst", "capture.zst1"] {
+        let file = directory.path.join(name);
+        ensure!(file.exists(), "no {name}: {output:?}");
+    }
+    Ok(())
+}
