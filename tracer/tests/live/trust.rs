@@ -271,7 +271,7 @@ pub(crate) fn privileges(path: &Path) -> Result<()> {
             .as_array()
             .is_some_and(|all| all.iter().any(|one| one.to_string().contains("--drop-all")));
         ensure!(census["unavailable"].is_string() == says_so, "{census}");
-        ensure!(says_so == !arguments.is_empty(), "{}", tracer.startup);
+        ensure!(says_so != arguments.is_empty(), "{}", tracer.startup);
     }
     Ok(())
 }
