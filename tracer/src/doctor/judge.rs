@@ -400,9 +400,8 @@ mod tests {
     fn each_thing_has_its_cost() {
         use Level::{Costs, Stops};
         assert_eq!(diagnosed(|_| {}), (0, vec![]));
-        type Change = fn(&mut Facts);
-        type Row = (Change, u8, &'static [(&'static str, Level)]);
-        let table: [Row; 12] = [
+        type Case = (fn(&mut Facts), u8, &'static [(&'static str, Level)]);
+        let table: [Case; 12] = [
             (
                 |facts| facts.attached = Ok(attached(Some(Exactness::Near))),
                 1,

@@ -73,8 +73,8 @@ pub(crate) fn run(arguments: &cli::Selftest) -> Result<u8, Failed> {
         }
     }
     let ours = Ours::default();
-    let (mut watcher, startup) = match Watcher::start(arguments.hooks, &ours)? {
-        Start::Ready(watcher, startup) => (*watcher, *startup),
+    let mut watcher = match Watcher::start(arguments.hooks, &ours)? {
+        Start::Ready(watcher) => watcher,
         // It has said why.
         Start::Refused(code) => return Ok(code),
     };
@@ -85,6 +85,7 @@ pub(crate) fn run(arguments: &cli::Selftest) -> Result<u8, Failed> {
     watcher.hear(CENSUSES, |heard| {
         explained.iter().all(|netns| heard.has_census(*netns))
     });
+    let startup = watcher.startup.clone();
     let heard = watcher.finish()?;
     // Until then their namespaces and their names had to be there.
     drop(cast);

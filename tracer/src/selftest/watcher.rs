@@ -30,6 +30,7 @@ const AT_MOST: &str = "300s";
 
 /// A running watcher.
 pub(super) struct Watcher {
+    pub(super) startup: Startup,
     process: Child,
     records: Receiver<Parsed>,
     heard: Heard,
@@ -66,7 +67,7 @@ impl Heard {
 
 /// How a start ended.
 pub(super) enum Start {
-    Ready(Box<Watcher>, Box<Startup>),
+    Ready(Box<Watcher>),
     /// It ended with this exit code, and said why.
     Refused(u8),
 }
@@ -100,11 +101,12 @@ impl Watcher {
         match records.recv() {
             Ok(Parsed::Startup(startup)) => {
                 let watcher = Self {
+                    startup,
                     process,
                     records,
                     heard: Heard::default(),
                 };
-                Ok(Start::Ready(Box::new(watcher), Box::new(startup)))
+                Ok(Start::Ready(Box::new(watcher)))
             }
             Ok(_) => Err(anyhow!("the first record is not startup").into()),
             Err(_) => {
