@@ -15,21 +15,22 @@ use scan::Scan;
 /// What a line holds.
 #[derive(Debug)]
 pub(super) enum Line {
-    Event(Box<Event>),
+    Event(Event),
     Other(Value),
 }
 
-/// Reads a line; `None`: it is no record.
-pub(super) fn parse(line: &[u8]) -> Option<Line> {
-    match event(line) {
-        Some(event) => Some(Line::Event(Box::new(event))),
+/// Reads a line; `None`: it is no record. Without need events get no holders:
+/// they are half of a line.
+pub(super) fn parse(line: &[u8], needs_holders: bool) -> Option<Line> {
+    match event(line, needs_holders) {
+        Some(event) => Some(Line::Event(event)),
         None => object(line).map(Line::Other),
     }
 }
 
 /// The event in a line, if it is a usual one: then it is what
 /// [`record::event`] makes of the line.
-fn event(line: &[u8]) -> Option<Event> {
+fn event(line: &[u8], needs_holders: bool) -> Option<Event> {
     let mut line = Scan::new(line)?;
     let (mut is_known, mut is_event) = (false, false);
     let (mut time, mut kind, mut cause, mut count) = (None, None, None, 1);
@@ -45,7 +46,7 @@ fn event(line: &[u8]) -> Option<Event> {
             "cause" => cause = record::cause_named(line.string()?),
             "count" => count = line.number()?,
             "process" => process = line.nullable(who)?,
-            "holders" => {
+            "holders" if needs_holders => {
                 holders.clear();
                 line.array(|line| {
                     let holder = who(line)?;

@@ -69,7 +69,8 @@ impl<'a> Scan<'a> {
     /// A string without any escape.
     pub(super) fn string(&mut self) -> Option<&'a str> {
         let text = self.rest.strip_prefix('"')?;
-        let end = memchr::memchr2(b'"', b'\\', text.as_bytes())?;
+        // Most are short.
+        let end = text.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?;
         let (text, rest) = text.split_at_checked(end)?;
         self.rest = rest.strip_prefix('"')?;
         Some(text)
