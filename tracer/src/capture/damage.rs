@@ -91,7 +91,11 @@ impl<'de> Visitor<'de> for Sound {
 
 impl Damage {
     /// Reads a line as a record, or counts it.
-    pub(crate) fn parse<T>(&mut self, line: &[u8], parse: fn(&[u8]) -> Option<T>) -> Option<T> {
+    pub(crate) fn parse<T>(
+        &mut self,
+        line: &[u8],
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Option<T> {
         let record = parse(line);
         if record.is_none() {
             self.bad_lines += 1;

@@ -54,7 +54,7 @@ const OPEN: usize = 256;
 
 struct Current {
     path: PathBuf,
-    reader: Reader<Box<dyn Read>>,
+    reader: Reader<Box<dyn Read + Send>>,
     records: u64,
     /// But for what the reader counts.
     other: Damage,
@@ -102,7 +102,7 @@ impl Captures {
     ///
     /// # Errors
     /// As for [`Self::next_record`].
-    pub(crate) fn next<T>(&mut self, parse: fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
+    pub(crate) fn next<T>(&mut self, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         loop {
             let Some(current) = &mut self.current else {
                 let Some(waiting) = self.waiting.pop_front() else {
@@ -115,7 +115,7 @@ impl Captures {
             if let Some(begin) = self.begin.filter(|_| current.records == 1) {
                 current.skip_to(begin);
             }
-            match current.next(parse)? {
+            match current.next(&parse)? {
                 Some(record) => return Ok(Some(record)),
                 None => self.close()?,
             }
@@ -232,7 +232,7 @@ impl Captures {
 impl Current {
     fn open(waiting: Waiting) -> Result<Self> {
         let Waiting { path, file } = waiting;
-        let input: Box<dyn Read> = match file {
+        let input: Box<dyn Read + Send> = match file {
             Some(file) => Box::new(file),
             None if path.as_os_str() == STDIN => Box::new(io::stdin()),
             None => Box::new(open(&path)?),
@@ -245,10 +245,10 @@ impl Current {
         })
     }
 
-    fn next<T>(&mut self, parse: fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
+    fn next<T>(&mut self, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         let unreadable = || format!("{} cannot be read", name(&self.path));
         while let Some(line) = self.reader.next_line().with_context(unreadable)? {
-            let record = self.other.parse(line, parse);
+            let record = self.other.parse(line, &parse);
             if record.is_some() {
                 self.records += 1;
                 return Ok(record);

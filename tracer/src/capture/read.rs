@@ -120,7 +120,7 @@ impl<R: Read> Reader<R> {
         loop {
             let rest = self.frames.content().get(self.next..).unwrap_or_default();
             if !rest.is_empty() {
-                let newline = rest.iter().position(|byte| *byte == b'\n');
+                let newline = memchr::memchr(b'\n', rest);
                 let end = self.next + newline.unwrap_or(rest.len());
                 self.line = self.next..end;
                 self.next = end + 1;

@@ -6,7 +6,7 @@ pub(crate) mod fuzz;
 pub(crate) mod json;
 pub(crate) mod print;
 #[cfg(test)]
-mod replayed;
+pub(crate) mod replayed;
 pub(crate) mod sanitize;
 mod text;
 pub(crate) mod words;

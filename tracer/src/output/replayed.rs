@@ -30,7 +30,7 @@ fn reread(record: &Value) -> Result<Parsed, Unread> {
 }
 
 /// An event as JSON.
-fn line(failure: &Failure) -> String {
+pub(crate) fn line(failure: &Failure) -> String {
     let mut line = Vec::new();
     json::event::write(failure, &mut line);
     String::from_utf8_lossy(&line).into_owned()
@@ -185,7 +185,7 @@ fn length(dice: &mut Dice) -> Option<Queue> {
     dice.of(&[None, Some(Queue { len, max })]).flatten()
 }
 
-fn failure(dice: &mut Dice) -> Failure {
+pub(crate) fn failure(dice: &mut Dice) -> Failure {
     let roles = [Role::Caller, Role::Acceptor, Role::Listener, Role::Holder];
     let role = dice.of(&roles).unwrap_or(Role::Caller);
     let kind = dice.of(Kind::ALL).unwrap_or(Kind::BindFailed);

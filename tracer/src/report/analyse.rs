@@ -46,8 +46,13 @@ impl Filter {
             && self.until.is_none_or(|until| first <= until)
     }
 
+    /// Whether it matters which processes hold a listener.
+    pub(super) fn is_about_processes(&self) -> bool {
+        !(self.pids.is_empty() && self.comms.is_empty())
+    }
+
     fn has_any(&self, process: Option<&Who>, holders: &[Who]) -> bool {
-        if self.pids.is_empty() && self.comms.is_empty() {
+        if !self.is_about_processes() {
             return true;
         }
         process.into_iter().chain(holders).any(|who| {

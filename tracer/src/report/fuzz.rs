@@ -14,8 +14,10 @@ use crate::capture::read::{Damage, object};
 pub(crate) fn tell(lines: &[&[u8]], fast: bool) -> [String; 3] {
     let mut analysis = Analysis::new(Filter::default());
     let mut damage = Damage::default();
-    let slow = |line: &[u8]| object(line).map(Line::Other);
-    let parse = if fast { line::parse } else { slow };
+    let parse = |line: &[u8]| match fast {
+        true => line::parse(line, false),
+        false => object(line).map(Line::Other),
+    };
     for line in lines {
         match damage.parse(line, parse) {
             Some(Line::Event(event)) => analysis.feed_event(&event),

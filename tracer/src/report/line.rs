@@ -1,89 +1,117 @@
 //! How is a line read fast? Nearly all lines are events as tracer writes them:
-//! those are read without building a tree of values. Whatever is not exactly
-//! so is read as any other record.
+//! those are read from left to right, and what a report does not need is skipped.
+//! Whatever is unusual in any way is read as any other record.
 
-use serde::Deserialize;
+mod scan;
+#[cfg(test)]
+mod tests;
+
 use serde_json::Value;
 
 use super::record::{self, Event, Who};
 use crate::capture::read::object;
-
-/// How tracer begins an event.
-const EVENT: &[u8] = br#"{"v":1,"type":"event","#;
+use scan::Scan;
 
 /// What a line holds.
 #[derive(Debug)]
 pub(super) enum Line {
-    Event(Box<Event>),
+    Event(Event),
     Other(Value),
 }
 
-/// Reads a line; `None`: it is no record.
-pub(super) fn parse(line: &[u8]) -> Option<Line> {
-    match event(line) {
-        Some(event) => Some(Line::Event(Box::new(event))),
+/// Reads a line; `None`: it is no record. Without need events get no holders:
+/// they are half of a line.
+pub(super) fn parse(line: &[u8], needs_holders: bool) -> Option<Line> {
+    match event(line, needs_holders) {
+        Some(event) => Some(Line::Event(event)),
         None => object(line).map(Line::Other),
     }
 }
 
-#[derive(Deserialize)]
-struct RawEvent<'a> {
-    v: u64,
-    r#type: &'a str,
-    time: &'a str,
-    kind: &'a str,
-    cause: &'a str,
-    count: u64,
-    process: Option<RawWho<'a>>,
-    #[serde(borrow)]
-    holders: Vec<RawWho<'a>>,
-    netns: u64,
-    local: Option<&'a str>,
-    remote: Option<&'a str>,
-    socket: Option<RawSocket>,
-    census: Option<u64>,
+/// The event in a line, if it is a usual one: then it is what
+/// [`record::event`] makes of the line.
+fn event(line: &[u8], needs_holders: bool) -> Option<Event> {
+    let mut line = Scan::new(line)?;
+    let (mut is_known, mut is_event) = (false, false);
+    let (mut time, mut kind, mut cause, mut count) = (None, None, None, 1);
+    let (mut process, mut holders) = (None, Vec::new());
+    let (mut local, mut remote) = (None, None);
+    let (mut netns, mut inode, mut census) = (0, None, None);
+    line.object(|line, name| {
+        match name {
+            "v" => is_known = is(line.number()?, 1)?,
+            "type" => is_event = is(line.string()?, "event")?,
+            "time" => time = line.string()?.parse().ok(),
+            "kind" => kind = record::kind_named(line.string()?),
+            "cause" => cause = record::cause_named(line.string()?),
+            "count" => count = line.number()?,
+            "process" => process = line.nullable(who)?,
+            "holders" if needs_holders => {
+                holders.clear();
+                line.array(|line| {
+                    let holder = who(line)?;
+                    if holders.len() < record::LIST {
+                        holders.push(holder);
+                    }
+                    Some(())
+                })?;
+            }
+            "netns" => netns = line.number()?,
+            "local" => local = line.nullable(Scan::string)?,
+            "remote" => remote = line.nullable(Scan::string)?,
+            "socket" => inode = line.nullable(socket)?,
+            "census" => census = line.nullable(Scan::number)?,
+            _ => line.skip()?,
+        }
+        Some(())
+    })?;
+    let event = Event {
+        time: time?,
+        kind: kind?,
+        cause: cause?,
+        count,
+        process,
+        holders,
+        netns,
+        local: record::short(local.unwrap_or_default()),
+        remote: record::short(remote.unwrap_or_default()),
+        inode: inode.unwrap_or(0),
+        census,
+    };
+    (line.is_at_end() && is_known && is_event).then_some(event)
 }
 
-#[derive(Deserialize)]
-struct RawWho<'a> {
-    pid: u32,
-    comm: &'a str,
-    kernel: bool,
+/// True, or else nothing: then it is no usual event.
+fn is<T: PartialEq>(value: T, wanted: T) -> Option<bool> {
+    (value == wanted).then_some(true)
 }
 
-#[derive(Deserialize)]
-struct RawSocket {
-    inode: u64,
-}
-
-/// An event as tracer writes it, without a name that has to be unescaped.
-fn event(line: &[u8]) -> Option<Event> {
-    if !line.starts_with(EVENT) {
-        return None;
-    }
-    let raw: RawEvent<'_> = serde_json::from_slice(line).ok()?;
-    if raw.v != 1 || raw.r#type != "event" {
-        return None;
-    }
-    Some(Event {
-        time: raw.time.parse().ok()?,
-        kind: record::kind_named(raw.kind)?,
-        cause: record::cause_named(raw.cause)?,
-        count: raw.count,
-        process: raw.process.as_ref().map(who),
-        holders: raw.holders.iter().take(record::LIST).map(who).collect(),
-        netns: raw.netns,
-        local: record::short(raw.local.unwrap_or_default()),
-        remote: record::short(raw.remote.unwrap_or_default()),
-        inode: raw.socket.map_or(0, |socket| socket.inode),
-        census: raw.census,
+fn who(line: &mut Scan<'_>) -> Option<Who> {
+    let (mut pid, mut comm, mut kernel) = (None, "", false);
+    line.object(|line, name| {
+        match name {
+            "pid" => pid = Some(u32::try_from(line.number()?).ok()?),
+            "comm" => comm = line.string()?,
+            "kernel" => kernel = line.boolean()?,
+            _ => line.skip()?,
+        }
+        Some(())
+    })?;
+    Some(Who {
+        pid: pid?,
+        comm: record::short(comm),
+        kernel,
     })
 }
 
-fn who(raw: &RawWho<'_>) -> Who {
-    Who {
-        pid: raw.pid,
-        comm: record::short(raw.comm),
-        kernel: raw.kernel,
-    }
+fn socket(line: &mut Scan<'_>) -> Option<u64> {
+    let mut inode = 0;
+    line.object(|line, name| {
+        match name {
+            "inode" => inode = line.number()?,
+            _ => line.skip()?,
+        }
+        Some(())
+    })?;
+    Some(inode)
 }

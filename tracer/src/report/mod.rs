@@ -4,6 +4,7 @@
 //! [`analyse`] makes findings of records (pure, streaming), [`story`] puts them
 //! into words, [`text`] and [`html`] lay these out, [`json`] tells the facts.
 
+mod ahead;
 mod analyse;
 mod clock;
 mod crowd;
@@ -43,7 +44,7 @@ use line::Line;
 /// A file cannot be read. A closed standard output is no error: nobody reads
 /// on.
 pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
-    let mut captures = Captures::open(&arguments.files)?;
+    let captures = Captures::open(&arguments.files)?;
     let moment = |when: Option<When>| when.map_or(Ok(None), |when| captures.moment(when));
     let since = moment(arguments.since)?;
     let until = match (since, arguments.until) {
@@ -57,12 +58,12 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
         comms: arguments.comms.clone(),
         kinds: arguments.kinds.clone(),
     });
-    while let Some(line) = captures.next(line::parse)? {
-        match line {
-            Line::Event(event) => analysis.feed_event(&event),
-            Line::Other(record) => analysis.feed(&record),
-        }
-    }
+    let needs_holders = analysis.filter().is_about_processes();
+    let parse = move |line: &[u8]| line::parse(line, needs_holders);
+    let captures = ahead::each(captures, parse, |line| match line {
+        Line::Event(event) => analysis.feed_event(&event),
+        Line::Other(record) => analysis.feed(&record),
+    })?;
     let top = arguments.top.get();
     let zone = TimeZone::system();
     let told = match arguments.format {

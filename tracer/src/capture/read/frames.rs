@@ -193,8 +193,14 @@ impl Decoder {
 }
 
 fn has_long_line(content: Option<&[u8]>) -> bool {
-    let mut lines = content.unwrap_or_default().split(|byte| *byte == b'\n');
-    lines.any(|line| line.len() > MAX_LINE)
+    let content = content.unwrap_or_default();
+    let ends = memchr::memchr_iter(b'\n', content).chain([content.len()]);
+    let mut begin = 0;
+    ends.into_iter().any(|end| {
+        let length = end - begin;
+        begin = end + 1;
+        length > MAX_LINE
+    })
 }
 
 fn count(damage: &mut Damage, why: Why, bytes: u64) {

@@ -34,7 +34,7 @@ fn newline<R: Read>(input: &mut Input<R>) -> io::Result<Option<usize>> {
     let mut searched = 0;
     loop {
         let new = input.bytes().get(searched..).unwrap_or_default();
-        if let Some(found) = new.iter().position(|byte| *byte == b'\n') {
+        if let Some(found) = memchr::memchr(b'\n', new) {
             let length = searched + found;
             return Ok((length <= MAX_LINE).then_some(length));
         }
