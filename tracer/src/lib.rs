@@ -17,6 +17,7 @@ mod decode;
 mod exit;
 mod explain;
 mod export;
+mod filter;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;

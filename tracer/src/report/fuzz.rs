@@ -8,14 +8,13 @@ use super::{
     line::{self, Line},
     text,
 };
-use crate::capture::read::{Damage, object};
+use crate::capture::read::Damage;
 
 /// Text, JSON and HTML. `fast`: lines are read the way that [`super::run`] reads them.
 pub(crate) fn tell(lines: &[&[u8]], fast: bool) -> [String; 3] {
     let mut analysis = Analysis::new(Filter::default());
     let mut damage = Damage::default();
-    let slow = |line: &[u8]| object(line).map(Line::Other);
-    let parse = if fast { line::parse } else { slow };
+    let parse = if fast { line::parse } else { line::whole };
     for line in lines {
         match damage.parse(line, parse) {
             Some(Line::Event(event)) => analysis.feed_event(&event),

@@ -22,8 +22,13 @@ pub(super) enum Line {
 pub(super) fn parse(line: &[u8]) -> Option<Line> {
     match event(line) {
         Some(event) => Some(Line::Event(Box::new(event))),
-        None => object(line).map(Line::Other),
+        None => whole(line),
     }
+}
+
+/// The same with all that is in it; slowly.
+pub(super) fn whole(line: &[u8]) -> Option<Line> {
+    object(line).map(Line::Other)
 }
 
 #[derive(Deserialize)]

@@ -53,11 +53,14 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
     let mut analysis = Analysis::new(Filter {
         since,
         until,
-        pids: arguments.pids.clone(),
-        comms: arguments.comms.clone(),
-        kinds: arguments.kinds.clone(),
+        only: arguments.filter.clone(),
     });
-    while let Some(line) = captures.next(line::parse)? {
+    let parse = if arguments.filter.is_off() {
+        line::parse
+    } else {
+        line::whole
+    };
+    while let Some(line) = captures.next(parse)? {
         match line {
             Line::Event(event) => analysis.feed_event(&event),
             Line::Other(record) => analysis.feed(&record),

@@ -13,7 +13,7 @@ use super::{
     record,
     text::{self, Style},
 };
-use crate::capture::read::Damage;
+use crate::{capture::read::Damage, filter};
 
 fn startup() -> Value {
     json!({
@@ -197,44 +197,52 @@ fn nothing_failed_and_nothing_at_all() {
     );
 }
 
+/// Of failures, whenever they happened.
+fn only(only: filter::Filter) -> Filter {
+    Filter {
+        only,
+        ..Filter::default()
+    }
+}
+
 #[test]
 fn what_was_asked_for_is_shown() {
     let time = |text: &str| text.parse().ok();
     let filters = [
         (
-            Filter {
+            only(filter::Filter {
                 pids: vec![102],
-                ..Filter::default()
-            },
+                ..filter::Filter::default()
+            }),
             1,
         ),
         // Also who only holds the listener.
         (
-            Filter {
+            only(filter::Filter {
                 pids: vec![6],
-                ..Filter::default()
-            },
+                ..filter::Filter::default()
+            }),
             3,
         ),
         (
-            Filter {
+            only(filter::Filter {
                 comms: vec!["curl".into()],
-                ..Filter::default()
-            },
+                ..filter::Filter::default()
+            }),
             4,
         ),
         (
-            Filter {
+            only(filter::Filter {
                 comms: vec!["cur".into()],
-                ..Filter::default()
-            },
+                ..filter::Filter::default()
+            }),
             0,
         ),
         (
-            Filter {
+            only(filter::Filter {
                 kinds: vec![Kind::AckDropped],
-                ..Filter::default()
-            },
+                ..filter::Filter::default()
+            }),
             1,
         ),
         (

@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
-use crate::{bpf, census, export, guest, limits, readme, record, replay, report, say, snapshot};
+use crate::{
+    bpf, census, export, guest, limits, readme, record, replay, report, say, snapshot, who,
+};
 
 /// A test of the command line.
 pub(crate) struct CliTest {
@@ -182,6 +184,22 @@ pub(crate) const ALL: &[CliTest] = &[
         run: record::killed,
     },
     CliTest {
+        name: "cli/who-contained",
+        run: who::contained,
+    },
+    CliTest {
+        name: "cli/who-was-asked-for",
+        run: who::filters,
+    },
+    CliTest {
+        name: "cli/who-in-kernel",
+        run: who::in_kernel,
+    },
+    CliTest {
+        name: "cli/who-drops",
+        run: who::drops,
+    },
+    CliTest {
         name: "cli/readme",
         run: readme::every_command,
     },
@@ -268,6 +286,8 @@ fn bad_number(path: &Path) -> Result<()> {
         ["--duration", "10 parsecs"],
         ["--interval", "x"],
         ["--pid", "self"],
+        ["--dst", "10.0.0.0/33"],
+        ["--kind", "drops"],
         ["--hooks", "magic"],
     ] {
         refuses(tracer::command(path).args(arguments), 2, true)
