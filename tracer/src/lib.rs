@@ -4,7 +4,7 @@
 //! The data's way: `host` learns what the kernel offers and plans, `probe`
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
-//! `output` writes every [`record`]. `watch` is the loop around it; `replay` shows again what
+//! `output` writes every [`record`], for a terminal through `view`. `watch` is the loop around it; `replay` shows again what
 //! `capture` kept, `export` writes it for other tools. `snapshot` looks once, without any hook.
 
 mod attribute;
@@ -28,6 +28,7 @@ mod report;
 mod snapshot;
 mod source;
 mod startup;
+mod view;
 mod watch;
 
 use std::process::ExitCode;

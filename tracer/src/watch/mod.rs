@@ -5,19 +5,21 @@ mod explainer;
 mod reading;
 mod session;
 
-use std::time::Duration;
+use std::{os::unix::ffi::OsStrExt, time::Duration};
 
 use anyhow::Context;
+use jiff::tz::TimeZone;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
 use crate::{
-    cli::{self, Run},
+    cli::{self, Format, Run},
     exit::{Failed, is_broken_pipe},
-    output::Output,
+    output::{self, Output, sanitize::printable},
     startup,
+    view::{self, Scene, Wish},
 };
 use child::Child;
 use session::{Ready, Session};
@@ -60,8 +62,32 @@ impl Reason {
 /// # Errors
 /// See [`Failed`]. A closed standard output is no error: nobody reads on.
 pub(crate) fn watch(arguments: &cli::Watch) -> Result<u8, Failed> {
-    let output = Output::new(Some(arguments.format), arguments.capture());
+    let output = match wants_view(arguments) {
+        true => Output::full_screen(scene(arguments), arguments.capture()),
+        false => Output::new(Some(arguments.format), arguments.capture()),
+    };
     run(&arguments.run, arguments.interval, output)
+}
+
+/// A command has the terminal for itself.
+fn wants_view(arguments: &cli::Watch) -> bool {
+    arguments.format == Format::Text
+        && !arguments.plain
+        && arguments.run.command.is_empty()
+        && view::is_possible()
+}
+
+fn scene(arguments: &cli::Watch) -> Scene {
+    let capture = arguments.capture().map(|options| options.path);
+    let pids = &arguments.run.pids;
+    let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+    Scene {
+        capture: capture.map(|path| printable(path.as_os_str().as_bytes())),
+        only: (!pids.is_empty()).then(|| format!("pid {}", pids.join(", "))),
+        is_replay: false,
+        zone: TimeZone::system(),
+        has_colour: output::has_colour(),
+    }
 }
 
 /// `tracer record`: the same for a capture that nobody watches.
@@ -130,6 +156,10 @@ async fn watch_until(
             ready = session.wait() => match ready.context("the ring buffer cannot be polled")? {
                 Ready::Ring => session.drain(BATCH)?,
                 Ready::Finding(answer) => session.found(answer)?,
+                Ready::View(event) => match session.view(event)? {
+                    Wish::GoOn => {}
+                    Wish::Quit => return Ok(Reason::Interrupted),
+                },
             }
         }
         if session.is_satisfied() {
