@@ -49,7 +49,10 @@ pub(crate) fn take() -> Vec<String> {
     let Some(aside) = aside.as_mut() else {
         return Vec::new();
     };
-    let old = aside.said.len().saturating_sub(std::mem::take(&mut aside.new));
+    let old = aside
+        .said
+        .len()
+        .saturating_sub(std::mem::take(&mut aside.new));
     aside.said.iter().skip(old).cloned().collect()
 }
 

@@ -56,9 +56,7 @@ impl Output {
     pub(crate) fn new(format: Option<Format>, capture: Option<Options>) -> Self {
         let screen = format.map(|format| match format {
             Format::Json => Screen::Json(lines()),
-            Format::Text => {
-                Screen::Text(lines(), text::Style::detect(io::stdout().is_terminal()))
-            }
+            Format::Text => Screen::Text(lines(), text::Style::detect(io::stdout().is_terminal())),
         });
         Self::with(screen, capture)
     }

@@ -4,8 +4,9 @@ mod fields;
 mod from;
 mod pace;
 pub(crate) mod parse;
+mod viewed;
 
-use std::io;
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -29,8 +30,12 @@ use parse::{Parsed, Unread, parse};
 /// and a closed standard output is none: nobody reads on.
 pub(crate) fn run(arguments: &Replay) -> Result<u8, Failed> {
     let mut captures = Captures::open(&arguments.files)?;
-    let mut player = Player::new(arguments);
-    let played = player.play(&mut captures);
+    let is_viewed = viewed::is_wanted(arguments);
+    let mut player = Player::new(arguments, is_viewed);
+    let played = match is_viewed {
+        true => viewed::play(&mut player, &mut captures),
+        false => player.play(&mut captures),
+    };
     match played {
         Err(error) if is_broken_pipe(&error) => return Ok(0),
         _ => {}
@@ -58,9 +63,12 @@ struct Player {
 }
 
 impl Player {
-    fn new(arguments: &Replay) -> Self {
+    fn new(arguments: &Replay, is_viewed: bool) -> Self {
         Self {
-            output: Output::new(Some(arguments.format), None),
+            output: match is_viewed {
+                true => Output::full_screen(viewed::scene(), None),
+                false => Output::new(Some(arguments.format), None),
+            },
             format: arguments.format,
             from: arguments.from,
             begin: None,
@@ -72,17 +80,12 @@ impl Player {
     }
 
     fn play(&mut self, captures: &mut Captures) -> Result<()> {
-        while let Some(record) = captures.next_record()? {
-            let at = time(&record);
-            if let (None, Some(from), Some(at)) = (self.begin, self.from, at) {
-                let begin = from.after(at);
-                self.begin = Some(begin);
-                captures.skip_to(begin);
+        while let Some(record) = self.next(captures)? {
+            let pause = self.pause(&record);
+            if !pause.is_zero() {
+                self.output.flush()?;
+                std::thread::sleep(pause);
             }
-            if self.is_before(at) && record["type"] != "startup" {
-                continue;
-            }
-            self.wait(&record, at)?;
             match self.format {
                 Format::Json => self.output.line(captures.line())?,
                 Format::Text => self.show(&record)?,
@@ -91,25 +94,33 @@ impl Player {
         Ok(self.output.flush()?)
     }
 
+    /// The next record that was asked for.
+    fn next(&mut self, captures: &mut Captures) -> Result<Option<Value>> {
+        while let Some(record) = captures.next_record()? {
+            let at = time(&record);
+            if let (None, Some(from), Some(at)) = (self.begin, self.from, at) {
+                let begin = from.after(at);
+                self.begin = Some(begin);
+                captures.skip_to(begin);
+            }
+            if !self.is_before(at) || record["type"] == "startup" {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether a record is older than what was asked for.
     fn is_before(&self, at: Option<Timestamp>) -> bool {
         matches!((self.begin, at), (Some(begin), Some(at)) if at < begin)
     }
 
-    /// Waits as long as it was between this record and the one before.
-    fn wait(&mut self, record: &Value, at: Option<Timestamp>) -> io::Result<()> {
-        let (Some(pace), Some(at)) = (&mut self.pace, at) else {
-            return Ok(());
-        };
-        if record["type"] == "startup" {
-            return Ok(());
+    /// As long as it was between this record and the one before.
+    fn pause(&mut self, record: &Value) -> Duration {
+        match (&mut self.pace, time(record)) {
+            (Some(pace), Some(at)) if record["type"] != "startup" => pace.until(at),
+            _ => Duration::ZERO,
         }
-        let pause = pace.until(at);
-        if !pause.is_zero() {
-            self.output.flush()?;
-            std::thread::sleep(pause);
-        }
-        Ok(())
     }
 
     fn show(&mut self, record: &Value) -> Result<()> {

@@ -34,7 +34,10 @@ pub(super) struct Run {
 impl Run {
     fn new(startup: &Startup) -> Self {
         let tiers = [Tier::Function, Tier::Kprobe, Tier::Portable].map(|tier| {
-            let by = startup.served.iter().filter_map(|served| served.by.as_ref());
+            let by = startup
+                .served
+                .iter()
+                .filter_map(|served| served.by.as_ref());
             (tier.name(), by.filter(|by| by.tier == tier).count())
         });
         let none = startup.served.iter().filter(|served| served.by.is_none());

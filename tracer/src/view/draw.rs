@@ -87,7 +87,9 @@ pub(super) fn draw(state: &State, frame: &mut Frame<'_>) {
     let (width, height) = (usize::from(area.width), usize::from(area.height));
     let lines = screen(state, width, height);
     for (line, y) in lines.iter().take(height).zip(area.top()..) {
-        frame.buffer_mut().set_line(area.left(), y, line, area.width);
+        frame
+            .buffer_mut()
+            .set_line(area.left(), y, line, area.width);
     }
     if let Some(x) = header::cursor(state, width)
         && area.height > 2

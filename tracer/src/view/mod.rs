@@ -96,11 +96,14 @@ impl View {
         }
     }
 
-    /// Takes the terminal. Needs a runtime.
+    /// Takes the terminal, if that has not been done. Needs a runtime.
     ///
     /// # Errors
     /// It cannot be taken.
     pub(crate) fn open(&mut self) -> Result<()> {
+        if self.screen.is_some() {
+            return Ok(());
+        }
         let listen = |kind| signal(kind).context("signals cannot be received");
         let sheet = Sheet::default();
         let easel = Easel::new().context("the screen's thread cannot be started")?;
@@ -236,7 +239,9 @@ impl View {
             if self.state.size != (size.width, size.height) {
                 self.state.resize(size.width, size.height);
             }
-            screen.terminal.draw(|frame| draw::draw(&self.state, frame))?;
+            screen
+                .terminal
+                .draw(|frame| draw::draw(&self.state, frame))?;
             self.state.is_stale = false;
             screen.easel.show(screen.sheet.tear());
         }

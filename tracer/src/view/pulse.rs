@@ -62,7 +62,8 @@ impl Pulse {
                 .sum()
         };
         let sum = until(now).max(until(now.saturating_sub(1)));
-        let [sum, seconds] = [sum, RECENT.unsigned_abs()].map(|it| u32::try_from(it).unwrap_or(u32::MAX));
+        let [sum, seconds] =
+            [sum, RECENT.unsigned_abs()].map(|it| u32::try_from(it).unwrap_or(u32::MAX));
         f64::from(sum) / f64::from(seconds)
     }
 

@@ -130,17 +130,19 @@ impl Easel {
         let (pictures, taken) = mpsc::sync_channel::<Vec<u8>>(1);
         let is_busy = Arc::new(AtomicBool::new(false));
         let busy = Arc::clone(&is_busy);
-        thread::Builder::new().name("screen".into()).spawn(move || {
-            let mut stdout = io::stdout();
-            while let Ok(picture) = taken.recv() {
-                let written = stdout.write_all(&picture).and_then(|()| stdout.flush());
-                busy.store(false, Ordering::Release);
-                if written.is_err() {
-                    // The terminal is gone: its keys say so, too.
-                    break;
+        thread::Builder::new()
+            .name("screen".into())
+            .spawn(move || {
+                let mut stdout = io::stdout();
+                while let Ok(picture) = taken.recv() {
+                    let written = stdout.write_all(&picture).and_then(|()| stdout.flush());
+                    busy.store(false, Ordering::Release);
+                    if written.is_err() {
+                        // The terminal is gone: its keys say so, too.
+                        break;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Self { pictures, is_busy })
     }
 

@@ -11,6 +11,8 @@ use crate::{
 pub(super) struct Verdict {
     pub(super) who: String,
     pub(super) what: String,
+    /// The same where there is little room.
+    pub(super) brief: String,
 }
 
 /// `None`: nobody is to blame, or it is not known yet.
@@ -40,8 +42,14 @@ fn of_census(census: &Census) -> Option<Verdict> {
         true => state.to_owned(),
         false => format!("{} of {} {state}", holder.ports, census.range.usable),
     };
-    let who = words::owner(holder, "");
-    Some(Verdict { who, what })
+    Some(Verdict {
+        who: words::owner(holder, ""),
+        what,
+        brief: match census.range.is_one_port() {
+            true => state.to_owned(),
+            false => format!("{} {state}", holder.ports),
+        },
+    })
 }
 
 fn of_queue(finding: &QueueFinding) -> Verdict {
@@ -56,6 +64,12 @@ fn of_queue(finding: &QueueFinding) -> Verdict {
                 None => format!("accepts {accepted:.1}/s"),
             },
             _ => "accepts too slowly".to_owned(),
+        },
+        brief: match (finding.accepts, finding.accepts_per_s) {
+            (None, _) => "not seen".to_owned(),
+            (Some(0), _) => "accepts none".to_owned(),
+            (_, Some(accepted)) => format!("takes {accepted:.1}/s"),
+            _ => "is too slow".to_owned(),
         },
     }
 }

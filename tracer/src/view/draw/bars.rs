@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(shares(&[9999, 1], 10), [9, 1]);
         assert_eq!(shares(&[1, 1, 1], 10), [4, 3, 3]);
         assert_eq!(shares(&[0, 0], 10), [0, 0]);
-        assert_eq!(shares(&[5, 1, 1, 1], 2), [0, 0, 1, 1]);
+        assert_eq!(shares(&[5, 1, 1, 1], 2), [1, 1, 0, 0]);
         assert_eq!(shares(&[u64::MAX, u64::MAX], 8), [4, 4]);
         for width in 0..50 {
             let sum: usize = shares(&[28_000, 200, 31, 1, 0], width).iter().sum();

@@ -69,14 +69,16 @@ pub(super) fn apart(
     line
 }
 
-/// Broken between words; lines after the first are indented.
+/// Broken between words; lines after the first are indented, and the first is as
+/// it is.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
     let width = width.max(8);
     let indent = indent.min(width / 2);
     let mut lines = Vec::new();
-    let mut line = String::new();
-    let mut used = 0;
-    for word in text.split(' ') {
+    let words = text.trim_start_matches(' ');
+    let mut used = (text.len() - words.len()).min(width / 2);
+    let mut line = " ".repeat(used);
+    for word in words.split(' ') {
         let mut word = word;
         let blank = usize::from(!line.trim_start().is_empty());
         if used + blank + word.width() > width && blank == 1 {
@@ -197,17 +199,27 @@ mod tests {
     fn words_are_kept_whole() {
         assert_eq!(wrap("one two three", 8, 2), ["one two", "  three"]);
         assert_eq!(wrap("", 8, 2), [""]);
-        assert_eq!(wrap("a 0123456789abcdef", 8, 2), ["a", "  012345", "  6789ab", "  cdef"]);
+        assert_eq!(wrap("  a  b 345", 8, 0), ["  a  b", "345"]);
+        assert_eq!(
+            wrap("a 0123456789abcdef", 8, 2),
+            ["a", "  012345", "  6789ab", "  cdef"]
+        );
         assert_eq!(wrap("プロセスプロセス", 9, 0), ["プロセス", "プロセス"]);
     }
 
     #[test]
     fn numbers_are_short() {
         let counts = [0, 9999, 10_000, 123_456, 1_000_000, u64::MAX].map(count);
-        assert_eq!(counts, ["0", "9999", "10.0k", "123k", "1.0M", "18446744073G"]);
+        assert_eq!(
+            counts,
+            ["0", "9999", "10.0k", "123k", "1.0M", "18446744073G"]
+        );
         let rates = [0.0, 0.4, 9.96, 812.0, 31_000.0, f64::MAX].map(rate);
         assert_eq!(rates, ["0", "0.4", "10", "812", "31.0k", "≥1G"]);
         assert_eq!([-1, 59, 60, 90_000].map(age), ["0s", "59s", "1m", "1d"]);
-        assert_eq!([3, 63, 3723, 90_000].map(span), ["3 s", "1 min 3 s", "1 h 2 min", "1 d 1 h"]);
+        assert_eq!(
+            [3, 63, 3723, 90_000].map(span),
+            ["3 s", "1 min 3 s", "1 h 2 min", "1 d 1 h"]
+        );
     }
 }

@@ -18,7 +18,10 @@ use crate::{
 };
 
 pub(super) fn lines(state: &State, row: &Row, width: usize) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::styled(format!(" {}", clip(&row.name, width - 2)), bold())];
+    let mut lines = vec![Line::styled(
+        format!(" {}", clip(&row.name, width - 2)),
+        bold(),
+    )];
     lines.extend(facts(state, row, width));
     if row.newest().is_some_and(|failure| failure.kind.is_drop()) {
         lines.extend(queue(state, row, width));
@@ -149,9 +152,8 @@ fn queue(state: &State, row: &Row, width: usize) -> Vec<Line<'static>> {
             asked.backlog, asked.somaxconn
         ));
     }
-    let per_second = |what: &str, rate: Option<f64>| {
-        rate.map(|rate| format!("{what} {rate:.1} a second"))
-    };
+    let per_second =
+        |what: &str, rate: Option<f64>| rate.map(|rate| format!("{what} {rate:.1} a second"));
     let flow = [
         per_second("came", finding.arrivals_per_s),
         per_second("accepted", finding.accepts_per_s),
@@ -186,7 +188,10 @@ fn failure(state: &State, event: &Event, width: usize) -> Line<'static> {
         vec![
             Span::styled(format!(" {}  ", time.strftime("%H:%M:%S%.3f")), faint()),
             Span::styled(format!("{:<14}  ", words::what(failure.kind)), paint.bad()),
-            Span::styled(format!("{:<18}  ", words::cause(failure.cause)), paint.bad()),
+            Span::styled(
+                format!("{:<18}  ", words::cause(failure.cause)),
+                paint.bad(),
+            ),
             Span::raw(format!("{}  ", words::addresses(failure))),
             Span::raw(format!("{}  ", words::queues(failure))),
             Span::styled(event.who.clone(), faint()),

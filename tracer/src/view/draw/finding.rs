@@ -15,6 +15,9 @@ use crate::{
     output::words,
 };
 
+/// No bar is longer: the eye takes it in at once.
+const BAR: usize = 120;
+
 /// One line of what it is about.
 pub(super) fn census_title(census: &Census) -> String {
     let text = words::headline(census);
@@ -33,7 +36,7 @@ pub(super) fn census_bar(census: &Census, width: usize, paint: Paint) -> Line<'s
         .map(|part| part.ports.into())
         .chain([rest])
         .collect();
-    let shares = shares(&amounts, width.saturating_sub(2));
+    let shares = shares(&amounts, width.saturating_sub(2).min(BAR));
     let mut spans = vec![Span::raw(" ")];
     for (rank, (part, cells)) in census.parts.iter().zip(&shares).enumerate() {
         let text = shape(rank).to_string().repeat(*cells);
@@ -69,7 +72,10 @@ pub(super) fn census_legend(
             )
         })
         .collect();
-    for (ports, what) in [(census.unexplained, "unexplained"), (census.free, "free now")] {
+    for (ports, what) in [
+        (census.unexplained, "unexplained"),
+        (census.free, "free now"),
+    ] {
         if ports > 0 && !is_one_port {
             let text = format!(" {FREE} {ports:>6} {what}");
             lines.push(fit(vec![Span::raw(text)], width));
@@ -99,7 +105,7 @@ pub(super) fn queue_gauge(queue: Queue, width: usize, paint: Paint) -> Line<'sta
     let (len, most) = (u64::from(queue.len), u64::from(queue.max) + 1);
     let full = if len >= most { "full" } else { "not full" };
     let label = format!(" {}/{} {full}", queue.len, queue.max);
-    let room = width.saturating_sub(label.len() + 3).min(60);
+    let room = width.saturating_sub(label.len() + 3).min(BAR / 2);
     let mut spans = vec![Span::raw(" ")];
     spans.extend(gauge(len, most, room, paint));
     spans.push(Span::styled(label, bold()));
@@ -134,7 +140,11 @@ pub(super) fn advice(advice: &[Advice], width: usize, paint: Paint) -> Vec<Line<
         wrap(&text, width.saturating_sub(5), 0)
             .into_iter()
             .map(move |line| {
-                let mark = if std::mem::take(&mut first) { " → " } else { "   " };
+                let mark = if std::mem::take(&mut first) {
+                    " → "
+                } else {
+                    "   "
+                };
                 fit(
                     vec![Span::styled(mark, paint.advice()), Span::raw(line)],
                     width,
@@ -147,5 +157,10 @@ pub(super) fn advice(advice: &[Advice], width: usize, paint: Paint) -> Vec<Line<
 
 /// A sentence, indented by a column.
 pub(super) fn sentence(text: &str, width: usize) -> Vec<Line<'static>> {
-    paragraph(&format!(" {text}"), width.saturating_sub(1), 1, ratatui::style::Style::new())
+    paragraph(
+        &format!(" {text}"),
+        width.saturating_sub(1),
+        1,
+        ratatui::style::Style::new(),
+    )
 }

@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 
 use super::{
     bold,
-    cells::{cell, fit, paragraph, Side},
+    cells::{Side, cell, fit, paragraph},
     faint,
 };
 use crate::view::{rows, state::State};
@@ -56,7 +56,12 @@ pub(super) fn messages(state: &State, width: usize) -> Vec<Line<'static>> {
     for message in data.messages.iter().rev() {
         let time = message.time.to_zoned(state.scene.zone.clone());
         let text = format!(" {}  {}", time.strftime("%H:%M:%S"), message.text);
-        lines.extend(paragraph(&text, width - 1, 11, ratatui::style::Style::new()));
+        lines.extend(paragraph(
+            &text,
+            width - 1,
+            11,
+            ratatui::style::Style::new(),
+        ));
     }
     if data.dropped > 0 {
         let text = format!(" {} older ones had to make room", data.dropped);
@@ -102,7 +107,10 @@ const KEYS: [(&str, &str); 12] = [
     ("Home End g G", "the first, the last"),
     ("Enter", "all about this row"),
     ("Esc", "back; in the table: no filter"),
-    ("/", "only rows with these words: names, causes, addresses, commands"),
+    (
+        "/",
+        "only rows with these words: names, causes, addresses, commands",
+    ),
     ("Space", "pause: the picture stands still, watching goes on"),
     ("m", "messages, limits of this kernel, hooks in use"),
     ("Ctrl-Z", "suspend; fg comes back"),

@@ -86,7 +86,11 @@ fn columns(group: Group, width: usize) -> Vec<Column> {
         WIDE..160 => 20,
         _ => 30,
     };
-    let title = if minute < 11 { "LAST MIN" } else { "LAST MINUTE" };
+    let title = if minute < 11 {
+        "LAST MIN"
+    } else {
+        "LAST MINUTE"
+    };
     columns.push(fixed(What::Minute, title, minute));
     columns.push(fixed(What::Cause, "CAUSE", if is_wide { 22 } else { 17 }));
     if group == Group::Listener {
@@ -114,12 +118,7 @@ fn columns(group: Group, width: usize) -> Vec<Column> {
 }
 
 /// The heading and as many rows as there is room for, the selected one among them.
-pub(super) fn lines(
-    state: &State,
-    rows: &[&Row],
-    width: usize,
-    room: usize,
-) -> Vec<Line<'static>> {
+pub(super) fn lines(state: &State, rows: &[&Row], width: usize, room: usize) -> Vec<Line<'static>> {
     let columns = columns(state.group, width);
     let mut lines = vec![heads(&columns, width)];
     let room = room.saturating_sub(1);
@@ -218,13 +217,17 @@ fn content(state: &State, row: &Row, column: &Column) -> Vec<Span<'static>> {
             }
             None => (String::new(), Style::new()),
         },
-        What::Queue => (row.newest().map(words::queues).unwrap_or_default(), Style::new()),
+        What::Queue => (
+            row.newest().map(words::queues).unwrap_or_default(),
+            Style::new(),
+        ),
         What::Culprit => {
             let Some(verdict) = verdict(row) else {
                 return vec![Span::styled(cell("–", width, Side::Left), faint())];
             };
-            // Who it is, is on the left already: then what it does says more.
+            // Who it is stands on the left already: what it does says more.
             let text = match verdict.who == row.name {
+                true if width < 22 => verdict.brief,
                 true => verdict.what,
                 false if width >= 30 => format!("{}: {}", verdict.who, verdict.what),
                 false => verdict.who,
