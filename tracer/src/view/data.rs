@@ -70,7 +70,9 @@ impl Run {
 /// How tracer's counts stand beside the kernel's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Agreement {
-    /// Nothing that the kernel counts has happened, or nothing is known yet.
+    /// Not told yet.
+    Unknown,
+    /// Nothing that the kernel counts has happened.
     Silent,
     Agrees,
     /// Not more than was counted while the kernel's counters were being read.
@@ -215,7 +217,7 @@ impl Data {
 
     pub(super) fn agreement(&self) -> Agreement {
         let Some(totals) = &self.totals else {
-            return Agreement::Silent;
+            return Agreement::Unknown;
         };
         if totals.rows.is_empty() {
             return Agreement::Silent;

@@ -168,10 +168,10 @@ fn footer(state: &State, width: usize) -> Line<'static> {
         (Page::Table, _) => &[
             ("Enter", "detail"),
             ("/", "filter"),
-            ("Space", "pause"),
-            ("m", "messages"),
             ("?", "help"),
             ("q", "quit"),
+            ("Space", "pause"),
+            ("m", "messages"),
         ],
         (Page::Detail(_), _) => &[
             ("Esc", "back"),
@@ -185,7 +185,12 @@ fn footer(state: &State, width: usize) -> Line<'static> {
     let mut spans = vec![Span::raw(" ")];
     for (key, what) in rows {
         spans.push(Span::styled((*key).to_owned(), bold()));
-        spans.push(Span::styled(format!(" {what}   "), faint()));
+        spans.push(Span::styled(format!(" {what}"), faint()));
+        let messages = state.data().messages.len();
+        if *what == "messages" && messages > 0 {
+            spans.push(Span::styled(format!(" ({messages})"), bold()));
+        }
+        spans.push(Span::raw("   "));
     }
     let most = page_length(state).saturating_sub(body_height(state));
     if state.page != Page::Table && most > 0 {

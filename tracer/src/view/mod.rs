@@ -22,10 +22,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use crossterm::event::{Event as Input, EventStream};
+use crossterm::{
+    event::{Event as Input, EventStream},
+    terminal::{Clear, ClearType},
+};
 use futures_core::Stream;
 use jiff::Timestamp;
-use ratatui::{Terminal, backend::CrosstermBackend};
+use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
@@ -78,7 +81,7 @@ pub(crate) struct View {
 
 /// What there is only while the terminal is taken.
 struct Screen {
-    terminal: Terminal<CrosstermBackend<Sheet>>,
+    canvas: Canvas,
     sheet: Sheet,
     easel: Easel,
     keys: EventStream,
@@ -111,8 +114,7 @@ impl View {
         term::take().context("the terminal cannot be taken; --plain needs none")?;
         aside::begin();
         self.screen = Some(Screen {
-            terminal: Terminal::new(CrosstermBackend::new(sheet.clone()))
-                .context("the terminal has no size; --plain needs none")?,
+            canvas: canvas(&sheet, (0, 0)).context("the screen cannot be made")?,
             sheet,
             easel,
             keys: EventStream::new(),
@@ -178,7 +180,7 @@ impl View {
                 match action {
                     Action::Quit => return Ok(Wish::Quit),
                     Action::Suspend => self.suspend()?,
-                    Action::Redraw => self.clear()?,
+                    Action::Redraw => self.clear(),
                     _ => {}
                 }
                 self.state.act(action);
@@ -190,7 +192,7 @@ impl View {
             Event::Hangup => return Ok(Wish::Quit),
             Event::Continued => {
                 term::take_again()?;
-                self.clear()?;
+                self.clear();
             }
             Event::Draw => self.draw()?,
         }
@@ -214,16 +216,14 @@ impl View {
         // the terminal had sent it.
         unsafe { libc::kill(0, libc::SIGTSTP) };
         term::take()?;
-        self.clear()
+        self.clear();
+        Ok(())
     }
 
     /// The next picture is drawn anew.
-    fn clear(&mut self) -> io::Result<()> {
-        self.state.is_stale = true;
-        match &mut self.screen {
-            Some(screen) => screen.terminal.clear(),
-            None => Ok(()),
-        }
+    fn clear(&mut self) {
+        self.state.resize(0, 0);
+        self.hurry();
     }
 
     fn draw(&mut self) -> io::Result<()> {
@@ -235,13 +235,13 @@ impl View {
         };
         let begun = Instant::now();
         if self.state.is_stale && !screen.easel.is_busy() {
-            let size = screen.terminal.size()?;
-            if self.state.size != (size.width, size.height) {
-                self.state.resize(size.width, size.height);
+            let size = rustix::termios::tcgetwinsize(io::stdout())?;
+            let size = (size.ws_col, size.ws_row);
+            if self.state.size != size {
+                screen.canvas = canvas(&screen.sheet, size)?;
+                self.state.resize(size.0, size.1);
             }
-            screen
-                .terminal
-                .draw(|frame| draw::draw(&self.state, frame))?;
+            screen.canvas.draw(|frame| draw::draw(&self.state, frame))?;
             self.state.is_stale = false;
             screen.easel.show(screen.sheet.tear());
         }
@@ -263,6 +263,17 @@ impl Drop for View {
         // Only if it was not closed: after an error, which is told next.
         let _ = self.close();
     }
+}
+
+type Canvas = Terminal<CrosstermBackend<Sheet>>;
+
+/// An empty screen of this size. ratatui's own way to empty one asks the terminal
+/// where its cursor is, and would wait for an answer among the keys.
+fn canvas(sheet: &Sheet, (columns, lines): (u16, u16)) -> io::Result<Canvas> {
+    let mut backend = CrosstermBackend::new(sheet.clone());
+    crossterm::queue!(backend, Clear(ClearType::All))?;
+    let viewport = Viewport::Fixed(Rect::new(0, 0, columns, lines));
+    Terminal::with_options(backend, TerminalOptions { viewport })
 }
 
 const SIGCONT: SignalKind = SignalKind::from_raw(libc::SIGCONT);

@@ -166,3 +166,107 @@ impl Easel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::Read,
+        os::fd::{FromRawFd, OwnedFd},
+    };
+
+    use super::*;
+
+    /// A terminal: the side of who looks at it, and the program's side.
+    fn terminal() -> Option<(File, File)> {
+        let (mut master, mut slave) = (-1, -1);
+        let (name, termios, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+        // SAFETY: both descriptors are valid to write; null means the defaults.
+        let opened = unsafe { libc::openpty(&mut master, &mut slave, name, termios, size) };
+        if opened != 0 {
+            return None;
+        }
+        // SAFETY: openpty() gave both to us, and to nobody else.
+        let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+        Some((own(master).into(), own(slave).into()))
+    }
+
+    /// The part of the state that a program could spoil, as `stty` shows it.
+    fn modes(terminal: &File) -> Option<String> {
+        let is = tcgetattr(terminal).ok()?;
+        let modes = (
+            is.input_modes,
+            is.output_modes,
+            is.local_modes,
+            is.control_modes,
+        );
+        Some(format!("{modes:?} {:?}", is.special_codes))
+    }
+
+    fn shown(looker: &mut File) -> String {
+        let mut bytes = [0; 4096];
+        let length = looker.read(&mut bytes).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    #[test]
+    fn it_is_given_back_as_it_was() {
+        let Some((mut looker, program)) = terminal() else {
+            panic!("no terminal can be made");
+        };
+        let mut output = &program;
+        let before = modes(&program);
+        assert!(before.is_some());
+        assert!(take_from(&program, &mut output).is_ok());
+        assert_ne!(modes(&program), before);
+        assert!(shown(&mut looker).contains(ENTER));
+        assert!(give_back_to(&program, &mut output).is_ok());
+        assert_eq!(modes(&program), before);
+        let last = shown(&mut looker);
+        assert!(last.contains(LEAVE) && last.contains(CURSOR), "{last:?}");
+        // Nothing is left to give back.
+        assert!(give_back_to(&program, &mut output).is_ok());
+        assert_eq!(modes(&program), before);
+    }
+
+    /// Set for the process that panics on a terminal of its own.
+    const PANIC: &str = "TRACER_TEST_PANIC";
+    const ENTER: &str = "\u{1b}[?1049h";
+    const LEAVE: &str = "\u{1b}[?1049l";
+    const CURSOR: &str = "\u{1b}[?25h";
+
+    /// This test twice: it runs itself on another terminal, and panics there.
+    #[test]
+    fn a_panic_gives_it_back_and_is_told_below() {
+        if std::env::var_os(PANIC).is_some() {
+            assert!(take().is_ok());
+            panic!("on purpose");
+        }
+        let Some((mut looker, program)) = terminal() else {
+            panic!("no terminal can be made");
+        };
+        let before = modes(&program);
+        let side = || program.try_clone().map(std::process::Stdio::from);
+        let (Ok(own), Ok(input), Ok(output), Ok(remarks)) =
+            (std::env::current_exe(), side(), side(), side())
+        else {
+            panic!("no process can be made");
+        };
+        let child = std::process::Command::new(own)
+            .args(["--exact", "--nocapture", "--test-threads=1"])
+            .arg("view::term::tests::a_panic_gives_it_back_and_is_told_below")
+            .env(PANIC, "1")
+            .env("RUST_BACKTRACE", "0")
+            .stdin(input)
+            .stdout(output)
+            .stderr(remarks)
+            .status();
+        assert!(child.is_ok_and(|status| !status.success()));
+        assert_eq!(modes(&program), before);
+        let said = shown(&mut looker);
+        let at = |what| said.find(what);
+        assert!(at(ENTER).is_some() && at(ENTER) < at(LEAVE), "{said:?}");
+        assert!(at(LEAVE) < at("on purpose"), "{said:?}");
+        assert!(at(CURSOR).is_some(), "{said:?}");
+    }
+}

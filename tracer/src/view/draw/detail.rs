@@ -75,22 +75,21 @@ fn facts(state: &State, row: &Row, width: usize) -> Vec<Line<'static>> {
     }
     let mut kinds: Vec<_> = row.kinds.iter().collect();
     kinds.sort();
-    let mut kinds: Vec<_> = kinds
-        .into_iter()
-        .map(|(kind, number)| format!("{} {}", number, words::what(*kind)))
-        .collect();
+    let kinds = kinds.into_iter();
+    let kinds = kinds.map(|(kind, number)| format!("{number} {}", words::what(*kind)));
+    let mut failures = kinds.collect::<Vec<_>>().join(", ");
     let mut causes: Vec<_> = row.causes.iter().collect();
     causes.sort();
     if causes.len() > 1 {
         let causes = causes.into_iter();
         let causes = causes.map(|(why, number)| format!("{number} {}", words::cause(*why)));
-        kinds.push(format!("({})", causes.collect::<Vec<_>>().join(", ")));
+        failures += &format!("; {}", causes.collect::<Vec<_>>().join(", "));
     }
     let clock = |time: jiff::Timestamp| {
         let time = time.to_zoned(state.scene.zone.clone());
         time.strftime("%H:%M:%S").to_string()
     };
-    fact("failures", &kinds.join(", "));
+    fact("failures", &failures);
     let now = data.now.as_second();
     fact(
         "rate",

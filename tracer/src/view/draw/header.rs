@@ -89,12 +89,17 @@ fn counts(state: &State, width: usize) -> Line<'static> {
     if data.is_over {
         right.push(Span::styled("end of the records ", bold()));
     }
-    apart(left, right, width)
+    // Numbers first: the rest has what room there is.
+    let left = fit(left, width);
+    let room = width.saturating_sub(left.width() + 2);
+    let right = fit(right, room).spans;
+    apart(left.spans, right, width)
 }
 
 /// tracer's counts of drops beside the kernel's own.
 fn agreement(agreement: Agreement, paint: Paint) -> Span<'static> {
     match agreement {
+        Agreement::Unknown => Span::raw(""),
         Agreement::Silent => Span::styled("kernel: no drops", faint()),
         Agreement::Agrees => Span::styled("kernel agrees", paint.good()),
         Agreement::Nearly(most) => {

@@ -80,33 +80,37 @@ fn columns(group: Group, width: usize) -> Vec<Column> {
     }
     columns.push(fixed(What::Failures, "FAILED", 6));
     columns.push(fixed(What::Rate, "/s", 5));
-    let minute = match width {
-        ..100 => 10,
-        100..WIDE => 12,
-        WIDE..160 => 20,
+    let minute = match (width, group) {
+        (..76, _) => 0,
+        (..100, Group::Process) => 10,
+        (..100, _) => 6,
+        (100..WIDE, _) => 12,
+        (WIDE..160, _) => 20,
         _ => 30,
     };
-    let title = if minute < 11 {
-        "LAST MIN"
-    } else {
-        "LAST MINUTE"
+    let title = match minute {
+        ..8 => "MINUTE",
+        8..11 => "LAST MIN",
+        _ => "LAST MINUTE",
     };
-    columns.push(fixed(What::Minute, title, minute));
-    columns.push(fixed(What::Cause, "CAUSE", if is_wide { 22 } else { 17 }));
-    if group == Group::Listener {
-        columns.push(fixed(What::Queue, "QUEUE", if is_wide { 11 } else { 7 }));
+    if minute > 0 {
+        columns.push(fixed(What::Minute, title, minute));
     }
-    let culprit = match group {
-        Group::Listener => "WHO ACCEPTS",
-        Group::Destination => "WHO HAS THE PORTS",
-        Group::Process => "CULPRIT",
-    };
-    columns.push(fixed(What::Culprit, culprit, 0));
+    let is_listener = group == Group::Listener;
+    if is_wide || !is_listener {
+        let width = if is_wide { 22 } else { 17 };
+        columns.push(fixed(What::Cause, "CAUSE", width));
+    }
+    if is_listener {
+        // Which queue is full says the cause.
+        columns.push(fixed(What::Queue, "QUEUE", 14));
+    }
+    columns.push(fixed(What::Culprit, "CULPRIT", 0));
     columns.push(fixed(What::Seen, "SEEN", 4));
     // A blank beside each.
     let used: usize = columns.iter().map(|column| column.width + 1).sum();
     let free = width.saturating_sub(used + 1);
-    let name = (free * 11 / 20).min(46);
+    let name = (free * 3 / 5).min(46);
     for column in &mut columns {
         match column.what {
             What::Name => column.width = name,

@@ -140,6 +140,7 @@ pub(super) fn census(who: &Process) -> Census {
         destination: address("10.9.0.2:5432"),
         kind: Kind::ConnectFailed,
         cause: Cause::PortsExhausted,
+        protocol: 6,
         settings: settings(),
         ..Dice(1).census()
     };
