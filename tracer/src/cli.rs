@@ -82,6 +82,10 @@ pub(crate) struct Watch {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 
+    /// Write lines, on a terminal too
+    #[arg(long)]
+    pub(crate) plain: bool,
+
     /// Write totals this often too, not only at the end
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     pub(crate) interval: Option<Duration>,
@@ -160,6 +164,10 @@ pub(crate) struct Replay {
     /// How to write records; json: exactly as they were recorded
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+
+    /// Write lines, on a terminal too
+    #[arg(long)]
+    pub(crate) plain: bool,
 
     /// Pause between records as it was, divided by N [default: no pauses]
     #[arg(long, value_parser = speed, value_name = "N")]

@@ -4,7 +4,7 @@
 //! The data's way: `host` learns what the kernel offers and plans, `probe`
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
-//! `output` writes every [`record`]. `watch` is the loop around it; `replay` shows again
+//! `output` writes every [`record`], for a terminal through `view`. `watch` is the loop around it; `replay` shows again
 //! what `capture` kept, `export` writes it for other tools. `snapshot` looks once, without
 //! any hook. `selftest` provokes failures and judges what `watch` makes of them; `doctor`
 //! says what to expect of this machine.
@@ -38,6 +38,7 @@ mod selftest;
 mod snapshot;
 mod source;
 mod startup;
+mod view;
 mod watch;
 mod when;
 

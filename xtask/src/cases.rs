@@ -18,6 +18,7 @@ mod proxy_without_keepalive;
 mod records;
 mod server_closes_first;
 mod server_restart;
+pub(crate) mod view;
 mod watching;
 
 use crate::live::{Counts, Run};

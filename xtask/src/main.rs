@@ -35,6 +35,8 @@ cargo xtask watch [ARG]...     build tracer and run `tracer watch ARG...` as roo
 cargo xtask cases [--write] [NAME]...
                                stage the failures of docs/cases and judge tracer's answers;
                                --write puts the answers into the pages
+cargo xtask view [--write]     run tracer watch in tmux and judge what it shows;
+                               --write draws the pictures of docs/pictures
 cargo xtask browser            render the HTML report in Chromium and judge it
 cargo xtask duckdb             compare what DuckDB finds in exports with what was recorded
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
@@ -69,6 +71,9 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["watch", arguments @ ..] => match watch::watch(&Place::find()?, arguments)? {},
         ["cases", words @ ..] => test::cases(&Place::find()?, &cases::Choice::parse(words)?)?,
         [cases::INSIDE, words @ ..] => cases::inside(&Place::find()?, words)?,
+        ["view"] => test::view(&Place::find()?, false)?,
+        ["view", "--write"] => test::view(&Place::find()?, true)?,
+        [cases::view::INSIDE, words @ ..] => cases::view::inside(&Place::find()?, words)?,
         ["browser"] => test::browser(&Place::find()?)?,
         ["duckdb"] => test::duckdb(&Place::find()?)?,
         [cases::duckdb::INSIDE, words @ ..] => cases::duckdb::inside(&Place::find()?, words)?,

@@ -38,6 +38,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     let mut runs = vec![
         this_kernel(&binaries)?,
         cases::run(place, &binaries.tracer, &cases::Choice::default())?,
+        cases::view::run(place, &binaries.tracer, false)?,
         browser::run(place, &binaries.tracer)?,
         cases::duckdb::run(place, &binaries.tracer)?,
     ];
@@ -68,6 +69,12 @@ pub(crate) fn vms(place: &Place, choice: &Choice) -> Result<bool> {
 /// The chosen cases of docs/cases on this kernel.
 pub(crate) fn cases(place: &Place, choice: &cases::Choice) -> Result<bool> {
     let run = cases::run(place, &binaries::tracer(place)?, choice)?;
+    Ok(report(&[run], Counts::default()))
+}
+
+/// The full-screen view in a terminal.
+pub(crate) fn view(place: &Place, write: bool) -> Result<bool> {
+    let run = cases::view::run(place, &binaries::tracer(place)?, write)?;
     Ok(report(&[run], Counts::default()))
 }
 

@@ -1,6 +1,7 @@
 //! The only place that prints. Data goes to standard output and into a capture,
 //! everything else to standard error.
 
+pub(crate) mod aside;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 pub(crate) mod json;
@@ -12,6 +13,7 @@ mod text;
 pub(crate) mod words;
 
 use std::{
+    future::pending,
     io::{self, IsTerminal, Write},
     path::Path,
     process::ExitCode,
@@ -22,6 +24,7 @@ use crate::{
     cli::Format,
     record::Record,
     startup::Startup,
+    view::{self, Scene, View},
 };
 
 /// Where records go: to who watches, into a capture, or both.
@@ -36,30 +39,42 @@ pub(crate) struct Output {
     line: Vec<u8>,
 }
 
-struct Screen {
-    out: io::BufWriter<io::Stdout>,
-    style: Style,
+enum Screen {
+    Text(Lines, text::Style),
+    Json(Lines),
+    /// The whole terminal.
+    View(Box<View>),
+    /// Where that was: only the end is told there.
+    Below(Lines),
 }
 
-enum Style {
-    Text(text::Style),
-    Json,
+type Lines = io::BufWriter<io::Stdout>;
+
+fn lines() -> Lines {
+    io::BufWriter::new(io::stdout())
 }
 
 impl Output {
     /// For this format, to wherever standard output goes; without one, to the
     /// capture alone.
     pub(crate) fn new(format: Option<Format>, capture: Option<Options>) -> Self {
-        let style = |format| match format {
-            Format::Json => Style::Json,
-            Format::Text => Style::Text(text::Style::detect(io::stdout().is_terminal())),
-        };
+        let screen = format.map(|format| match format {
+            Format::Json => Screen::Json(lines()),
+            Format::Text => Screen::Text(lines(), text::Style::detect(io::stdout().is_terminal())),
+        });
+        Self::with(screen, capture)
+    }
+
+    /// For the whole terminal, from `startup` on.
+    pub(crate) fn full_screen(scene: Scene, capture: Option<Options>) -> Self {
+        let view = Box::new(View::new(scene));
+        Self::with(Some(Screen::View(view)), capture)
+    }
+
+    fn with(screen: Option<Screen>, planned: Option<Options>) -> Self {
         Self {
-            screen: format.map(|format| Screen {
-                out: io::BufWriter::new(io::stdout()),
-                style: style(format),
-            }),
-            planned: capture,
+            screen,
+            planned,
             reserved: None,
             capture: None,
             line: Vec::new(),
@@ -68,8 +83,7 @@ impl Output {
 
     /// Whether records are written as JSON anywhere.
     pub(crate) fn has_json(&self) -> bool {
-        let is_json = |screen: &Screen| matches!(screen.style, Style::Json);
-        self.planned.is_some() || self.screen.as_ref().is_some_and(is_json)
+        self.planned.is_some() || matches!(self.screen, Some(Screen::Json(_)))
     }
 
     /// Makes sure that the capture can be begun; nothing is written yet.
@@ -99,14 +113,16 @@ impl Output {
             self.capture = Some(Writer::start(reserved, &line)?);
         }
         match &mut self.screen {
-            None => say(&text::startup(startup, verbose)),
-            Some(Screen { out, style }) => match style {
-                Style::Json => writeln!(out, "{}", json::startup(startup))?,
-                Style::Text(style) => {
-                    say(&text::startup(startup, verbose));
-                    out.write_all(style.header().as_bytes())?;
-                }
-            },
+            None | Some(Screen::Below(_)) => say(&text::startup(startup, verbose)),
+            Some(Screen::Json(out)) => writeln!(out, "{}", json::startup(startup))?,
+            Some(Screen::Text(out, style)) => {
+                say(&text::startup(startup, verbose));
+                out.write_all(style.header().as_bytes())?;
+            }
+            Some(Screen::View(view)) => {
+                view.record(Record::Startup(startup));
+                view.open()?;
+            }
         }
         Ok(self.flush()?)
     }
@@ -114,11 +130,11 @@ impl Output {
     /// A record as it was written once.
     pub(crate) fn line(&mut self, line: &[u8]) -> io::Result<()> {
         match &mut self.screen {
-            None => Ok(()),
-            Some(Screen { out, .. }) => {
+            Some(Screen::Text(out, _) | Screen::Json(out)) => {
                 out.write_all(line)?;
                 out.write_all(b"\n")
             }
+            None | Some(Screen::View(_) | Screen::Below(_)) => Ok(()),
         }
     }
 
@@ -138,11 +154,42 @@ impl Output {
         }
         match &mut self.screen {
             None => Ok(()),
-            Some(Screen { out, style }) => match style {
-                Style::Json => out.write_all(&self.line),
-                Style::Text(style) => out.write_all(style.record(record).as_bytes()),
+            Some(Screen::Json(out)) => out.write_all(&self.line),
+            Some(Screen::Text(out, style)) => out.write_all(style.record(record).as_bytes()),
+            Some(Screen::View(view)) => {
+                view.record(record);
+                Ok(())
+            }
+            Some(Screen::Below(out)) => match record {
+                Record::Totals(of) => out.write_all(text::totals(of).as_bytes()),
+                _ => Ok(()),
             },
         }
+    }
+
+    /// The full-screen view, if there is one.
+    pub(crate) fn view(&mut self) -> Option<&mut View> {
+        match &mut self.screen {
+            Some(Screen::View(view)) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// Waits for what happens in the view; for ever if there is none. Safe to cancel.
+    pub(crate) async fn view_event(&mut self) -> view::Event {
+        match self.view() {
+            Some(view) => view.wait().await,
+            None => pending().await,
+        }
+    }
+
+    /// Ends the view, if there is one: what is told from now on comes below it.
+    pub(crate) fn leave(&mut self) -> io::Result<()> {
+        if let Some(Screen::View(view)) = &mut self.screen {
+            view.close()?;
+            self.screen = Some(Screen::Below(lines()));
+        }
+        Ok(())
     }
 
     /// Ends the capture with what was written.
@@ -155,10 +202,16 @@ impl Output {
         if let Some(capture) = &self.capture {
             capture.check()?;
         }
-        self.screen
-            .as_mut()
-            .map_or(Ok(()), |screen| screen.out.flush())
+        match &mut self.screen {
+            Some(Screen::Text(out, _) | Screen::Json(out) | Screen::Below(out)) => out.flush(),
+            None | Some(Screen::View(_)) => Ok(()),
+        }
     }
+}
+
+/// Whether a terminal gets colours.
+pub(crate) fn has_colour() -> bool {
+    text::has_colour(io::stdout().is_terminal())
 }
 
 /// Prints what was asked for instead of a run: help or version. A closed
@@ -176,5 +229,7 @@ pub(crate) fn answer(text: &str) -> ExitCode {
     reason = "the one place that writes to standard error"
 )]
 pub(crate) fn say(line: &str) {
-    eprintln!("{line}");
+    if !aside::keep(line) {
+        eprintln!("{line}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Records as lines for people. Pure, but for finding out about colour.
 
-mod findings;
+pub(super) mod findings;
 pub(super) mod snapshot;
 
 use std::fmt::Write;
@@ -142,7 +142,7 @@ fn clock(time: Timestamp, zone: &TimeZone) -> String {
         .to_string()
 }
 
-fn process(failure: &Failure) -> String {
+pub(crate) fn process(failure: &Failure) -> String {
     let Some((process, _)) = &failure.process else {
         return "(unknown)".to_owned();
     };
@@ -157,7 +157,7 @@ fn process(failure: &Failure) -> String {
     }
 }
 
-fn name(process: &Process) -> String {
+pub(crate) fn name(process: &Process) -> String {
     let comm = printable(&process.comm);
     match (process.kernel, process.pid) {
         (true, 0) => format!("[{comm}] (kernel)"),
@@ -236,7 +236,7 @@ pub(crate) fn cause(cause: Cause) -> &'static str {
 }
 
 /// `local → remote` for a call, `local ← remote` for a packet that came in.
-fn addresses(failure: &Failure) -> String {
+pub(crate) fn addresses(failure: &Failure) -> String {
     let local = failure
         .local
         .map(|address| address.to_string())
@@ -253,7 +253,7 @@ fn addresses(failure: &Failure) -> String {
 }
 
 /// The queue that the cause is about, as `ss` shows it: length/limit.
-fn queues(failure: &Failure) -> String {
+pub(crate) fn queues(failure: &Failure) -> String {
     let show = |queue: Option<Queue>| {
         queue
             .map(|queue| format!("{}/{}", queue.len, queue.max))

@@ -2,8 +2,16 @@
 
 use tracer_common::Cause;
 
-use super::text::snapshot::state;
-pub(crate) use super::text::{cause, what};
+pub(crate) use super::{
+    sanitize::{harmless, printable},
+    text::{
+        addresses, cause,
+        findings::{accepts, drops, ghosts, headline, holders, how_bound_were_found, owner},
+        name, process, queues,
+        snapshot::state,
+        what,
+    },
+};
 use crate::explain::finding::PortState;
 
 /// A state of ports by its name in records.

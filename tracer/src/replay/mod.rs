@@ -4,8 +4,9 @@ mod chosen;
 mod fields;
 mod pace;
 pub(crate) mod parse;
+mod viewed;
 
-use std::io;
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -29,11 +30,19 @@ use parse::{Parsed, Unread, parse};
 /// and a closed standard output is none: nobody reads on.
 pub(crate) fn run(arguments: &Replay) -> Result<u8, Failed> {
     let mut captures = Captures::open(&arguments.files)?;
-    let mut player = Player::new(arguments);
+    let is_viewed = viewed::is_wanted(arguments);
+    let mut player = Player::new(arguments, is_viewed);
     if let Some(from) = arguments.from {
         player.begin = captures.moment(from)?;
+        player
+            .begin
+            .into_iter()
+            .for_each(|begin| captures.skip_to(begin));
     }
-    let played = player.play(&mut captures);
+    let played = match is_viewed {
+        true => viewed::play(&mut player, &mut captures),
+        false => player.play(&mut captures),
+    };
     match played {
         Err(error) if is_broken_pipe(&error) => return Ok(0),
         _ => {}
@@ -61,9 +70,12 @@ struct Player {
 }
 
 impl Player {
-    fn new(arguments: &Replay) -> Self {
+    fn new(arguments: &Replay, is_viewed: bool) -> Self {
         Self {
-            output: Output::new(Some(arguments.format), None),
+            output: match is_viewed {
+                true => Output::full_screen(viewed::scene(), None),
+                false => Output::new(Some(arguments.format), None),
+            },
             format: arguments.format,
             begin: None,
             chosen: Chosen::new(arguments.filter.clone()),
@@ -75,18 +87,12 @@ impl Player {
     }
 
     fn play(&mut self, captures: &mut Captures) -> Result<()> {
-        if let Some(begin) = self.begin {
-            captures.skip_to(begin);
-        }
-        while let Some(record) = captures.next_record()? {
-            let at = time(&record);
-            if self.is_before(at) && record["type"] != "startup" {
-                continue;
+        while let Some(record) = self.next(captures)? {
+            let pause = self.pause(&record);
+            if !pause.is_zero() {
+                self.output.flush()?;
+                std::thread::sleep(pause);
             }
-            if !self.chosen.has(&record) {
-                continue;
-            }
-            self.wait(&record, at)?;
             match self.format {
                 Format::Json => self.output.line(captures.line())?,
                 Format::Text => self.show(&record)?,
@@ -95,25 +101,28 @@ impl Player {
         Ok(self.output.flush()?)
     }
 
+    /// The next record that was asked for.
+    fn next(&mut self, captures: &mut Captures) -> Result<Option<Value>> {
+        while let Some(record) = captures.next_record()? {
+            let is_old = self.is_before(time(&record)) && record["type"] != "startup";
+            if !is_old && self.chosen.has(&record) {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether a record is older than what was asked for.
     fn is_before(&self, at: Option<Timestamp>) -> bool {
         matches!((self.begin, at), (Some(begin), Some(at)) if at < begin)
     }
 
-    /// Waits as long as it was between this record and the one before.
-    fn wait(&mut self, record: &Value, at: Option<Timestamp>) -> io::Result<()> {
-        let (Some(pace), Some(at)) = (&mut self.pace, at) else {
-            return Ok(());
-        };
-        if record["type"] == "startup" {
-            return Ok(());
+    /// As long as it was between this record and the one before.
+    fn pause(&mut self, record: &Value) -> Duration {
+        match (&mut self.pace, time(record)) {
+            (Some(pace), Some(at)) if record["type"] != "startup" => pace.until(at),
+            _ => Duration::ZERO,
         }
-        let pause = pace.until(at);
-        if !pause.is_zero() {
-            self.output.flush()?;
-            std::thread::sleep(pause);
-        }
-        Ok(())
     }
 
     fn show(&mut self, record: &Value) -> Result<()> {

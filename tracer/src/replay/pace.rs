@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// How much faster than it was.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +27,21 @@ impl Pace {
         // Negative: it comes late. Too large: longer than anybody waits.
         let due = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
         due.saturating_sub(now.duration_since(begun))
+    }
+
+    /// The moment that is being shown, if anything is.
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        let (begun, first) = self.begin?;
+        let seconds = begun.elapsed().as_secs_f64() * self.speed.0;
+        let passed = SignedDuration::try_from_secs_f64(seconds).ok()?;
+        first.saturating_add(passed).ok()
+    }
+
+    /// Time stood still for so long.
+    pub(super) fn stood(&mut self, pause: Duration) {
+        if let Some((begun, _)) = &mut self.begin {
+            *begun = begun.checked_add(pause).unwrap_or(*begun);
+        }
     }
 }
 

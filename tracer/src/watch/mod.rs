@@ -5,24 +5,23 @@ mod explainer;
 mod reading;
 mod session;
 
-use std::time::Duration;
+use std::{os::unix::ffi::OsStrExt, time::Duration};
 
 use anyhow::Context;
+use jiff::tz::TimeZone;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
 use crate::{
-    cli::{self, Run},
+    cli::{self, Format, Run},
     exit::{Failed, is_broken_pipe},
-    host::{
-        privileges::{COST_OF_NONE, Wish},
-        reduce,
-    },
-    output::{Output, say},
+    host::{privileges, reduce},
+    output::{self, Output, sanitize::printable, say},
     probe::Probe,
     startup::{self, Startup},
+    view::{self, Scene, Wish},
 };
 use child::{Child, Waiting};
 use session::{Early, Ready, Session};
@@ -65,8 +64,31 @@ impl Reason {
 /// # Errors
 /// See [`Failed`]. A closed standard output is no error: nobody reads on.
 pub(crate) fn watch(arguments: &cli::Watch) -> Result<u8, Failed> {
-    let output = Output::new(Some(arguments.format), arguments.capture());
+    let output = match wants_view(arguments) {
+        true => Output::full_screen(scene(arguments), arguments.capture()),
+        false => Output::new(Some(arguments.format), arguments.capture()),
+    };
     run(&arguments.run, arguments.interval, output)
+}
+
+/// A command has the terminal for itself.
+fn wants_view(arguments: &cli::Watch) -> bool {
+    arguments.format == Format::Text
+        && !arguments.plain
+        && arguments.run.command.is_empty()
+        && view::is_possible()
+}
+
+fn scene(arguments: &cli::Watch) -> Scene {
+    let capture = arguments.capture().map(|options| options.path);
+    let filter = &arguments.run.filter;
+    Scene {
+        capture: capture.map(|path| printable(path.as_os_str().as_bytes())),
+        only: (!filter.is_off()).then(|| printable(filter.words().join(", ").as_bytes())),
+        is_replay: false,
+        zone: TimeZone::system(),
+        has_colour: output::has_colour(),
+    }
 }
 
 /// `tracer record`: the same for a capture that nobody watches.
@@ -124,13 +146,15 @@ fn give_up_privileges(
     startup: &mut Startup,
     output: &Output,
 ) -> Result<(), anyhow::Error> {
-    let wish = Wish {
+    let wish = privileges::Wish {
         drops_all: arguments.drop_all,
         has_command: !arguments.command.is_empty(),
     };
     let kept = reduce::reduce(wish, || probe.can_read(), output.written())?;
     if arguments.drop_all {
-        startup.degradations.push(COST_OF_NONE.to_owned());
+        startup
+            .degradations
+            .push(privileges::COST_OF_NONE.to_owned());
     }
     if arguments.verbose {
         let names = match reduce::names(kept) {
@@ -172,6 +196,10 @@ async fn watch_until(
             ready = session.wait() => match ready.context("the ring buffer cannot be polled")? {
                 Ready::Ring => session.drain(BATCH)?,
                 Ready::Finding(answer) => session.found(answer)?,
+                Ready::View(event) => match session.view(event)? {
+                    Wish::GoOn => {}
+                    Wish::Quit => return Ok(Reason::Interrupted),
+                },
             }
         }
         if session.is_satisfied() {

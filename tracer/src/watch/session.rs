@@ -19,6 +19,7 @@ use crate::{
     record::{End, Record, Totals},
     source::{counters::Counters, live::Live},
     startup::Startup,
+    view::{self, Wish},
 };
 
 pub(super) struct Session {
@@ -69,6 +70,7 @@ pub(super) enum Ready {
     /// Something to [`Session::drain`].
     Ring,
     Finding(Answer),
+    View(view::Event),
 }
 
 impl Session {
@@ -125,9 +127,19 @@ impl Session {
     pub(super) async fn wait(&mut self) -> io::Result<Ready> {
         tokio::select! {
             biased;
+            event = self.output.view_event() => Ok(Ready::View(event)),
             answer = self.explainer.answer() => Ok(Ready::Finding(answer)),
             ring = self.live.wait() => ring.map(|()| Ready::Ring),
         }
+    }
+
+    /// Does what somebody at the terminal wants.
+    pub(super) fn view(&mut self, event: view::Event) -> Result<Wish> {
+        let Some(view) = self.output.view() else {
+            return Ok(Wish::GoOn);
+        };
+        view.tick(Timestamp::now());
+        Ok(view.handle(event)?)
     }
 
     /// Shows what was found out.
@@ -188,6 +200,12 @@ impl Session {
         if let Some(log) = &mut self.log {
             log.flush();
         }
+        if self.output.view().is_some() {
+            let totals = self.count(false)?;
+            if let Some(view) = self.output.view() {
+                view.record(Record::Totals(&totals));
+            }
+        }
         self.show_losses()
     }
 
@@ -214,9 +232,15 @@ impl Session {
     /// Shows the totals so far.
     pub(super) fn totals(&mut self, is_final: bool) -> Result<()> {
         self.namespaces.refresh();
+        let totals = self.count(is_final)?;
+        self.output.record(Record::Totals(&totals))?;
+        Ok(self.output.flush()?)
+    }
+
+    fn count(&mut self, is_final: bool) -> Result<Totals> {
         let reading = Reading::take(&self.counters, &mut self.namespaces)?;
         let health = self.counters.health()?;
-        let totals = Totals {
+        Ok(Totals {
             time: Timestamp::now(),
             since: self.since,
             is_final,
@@ -227,13 +251,12 @@ impl Session {
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
             netns_names: self.namespaces.names(),
-        };
-        self.output.record(Record::Totals(&totals))?;
-        Ok(self.output.flush()?)
+        })
     }
 
     /// Shows what is left, the totals and the end.
     pub(super) async fn finish(mut self, reason: &'static str, exit_code: u8) -> Result<()> {
+        self.output.leave()?;
         // What is in the ring now, and not what a flood adds meanwhile.
         self.drain(Live::CAPACITY)?;
         self.explainer.tell_queues(true);

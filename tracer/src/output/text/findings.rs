@@ -107,7 +107,7 @@ fn queue_lines(finding: &QueueFinding) -> Vec<String> {
     lines
 }
 
-fn drops(finding: &QueueFinding) -> String {
+pub(crate) fn drops(finding: &QueueFinding) -> String {
     let kinds = [
         (finding.syn_drops, "SYNs dropped"),
         (finding.ack_drops, "final ACKs dropped"),
@@ -121,7 +121,7 @@ fn drops(finding: &QueueFinding) -> String {
     shown.join(", ")
 }
 
-fn accepts(finding: &QueueFinding) -> String {
+pub(crate) fn accepts(finding: &QueueFinding) -> String {
     match (
         finding.accepts,
         finding.accepts_per_s,
@@ -137,7 +137,7 @@ fn accepts(finding: &QueueFinding) -> String {
 }
 
 /// Clients that wait for nothing.
-fn ghosts(finding: &QueueFinding) -> String {
+pub(crate) fn ghosts(finding: &QueueFinding) -> String {
     let shown: Vec<_> = finding
         .ghosts
         .iter()
@@ -164,7 +164,7 @@ fn first_few(items: &[String], all: usize) -> String {
     text
 }
 
-fn headline(census: &Census) -> String {
+pub(crate) fn headline(census: &Census) -> String {
     let range = census.range;
     let mut text = format!("census {}: ", census.id);
     if range.is_one_port() {
@@ -214,7 +214,7 @@ fn state(state: PortState) -> &'static str {
     }
 }
 
-fn holders(part: &Part, is_one_port: bool) -> String {
+pub(crate) fn holders(part: &Part, is_one_port: bool) -> String {
     let verb = match part.state {
         PortState::TimeWait | PortState::Closing => "closed by ",
         _ => "",
@@ -234,7 +234,7 @@ fn holders(part: &Part, is_one_port: bool) -> String {
     first_few(&items, items.len())
 }
 
-fn owner(holder: &Holder, verb: &str) -> String {
+pub(crate) fn owner(holder: &Holder, verb: &str) -> String {
     match &holder.owner {
         Owner::Processes(program) => match (&program.named[..], program.count) {
             ([(process, _), ..], 1) => format!("{verb}{}", placed(process)),
@@ -247,7 +247,7 @@ fn owner(holder: &Holder, verb: &str) -> String {
     }
 }
 
-fn how_bound_were_found(census: &Census) -> Option<String> {
+pub(crate) fn how_bound_were_found(census: &Census) -> Option<String> {
     let has_some = census
         .parts
         .iter()

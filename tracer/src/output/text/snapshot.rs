@@ -146,7 +146,7 @@ fn states(parts: &[Part]) -> String {
 }
 
 /// In a word; `findings` has room for more.
-pub(in crate::output) fn state(state: PortState) -> &'static str {
+pub(crate) fn state(state: PortState) -> &'static str {
     match state {
         PortState::Established => "connected",
         PortState::CloseWait => "CLOSE_WAIT",

@@ -1,0 +1,168 @@
+//! What stands above every page: where, since when, how sure. Pure.
+
+use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr;
+
+use super::{
+    Paint, bold,
+    cells::{apart, count, fit, span},
+    faint, reversed,
+};
+use crate::view::{
+    data::Agreement,
+    rows::Group,
+    state::{Page, State},
+};
+
+pub(super) fn lines(state: &State, width: usize) -> Vec<Line<'static>> {
+    vec![
+        place(state, width),
+        counts(state, width),
+        groups(state, width),
+    ]
+}
+
+fn place(state: &State, width: usize) -> Line<'static> {
+    let data = state.data();
+    let mut left = vec![Span::styled(" tracer", bold())];
+    let mut right = Vec::new();
+    if let Some(run) = &data.run {
+        let seconds = data.now.duration_since(run.begun).as_secs();
+        let mut about = format!("  {}  {}", run.host, run.kernel);
+        match state.scene.is_replay {
+            false => about += &format!("  for {}", span(seconds)),
+            true => {
+                let clock = data.now.to_zoned(state.scene.zone.clone());
+                about += &format!("  replay: {}", clock.strftime("%Y-%m-%d %H:%M:%S"));
+            }
+        }
+        left.push(Span::raw(about));
+        let tiers: Vec<_> = run
+            .tiers
+            .iter()
+            .map(|(name, purposes)| format!("{name} {purposes}"))
+            .collect();
+        right.push(Span::raw(format!("hooks: {}", tiers.join(", "))));
+        if !run.degradations.is_empty() {
+            let limits = run.degradations.len();
+            let text = if limits == 1 { "limit" } else { "limits" };
+            right.push(Span::raw(format!(", {limits} {text} (")));
+            right.push(Span::styled("m", bold()));
+            right.push(Span::raw(")"));
+        }
+        right.push(Span::raw(" "));
+    }
+    apart(left, right, width)
+}
+
+fn counts(state: &State, width: usize) -> Line<'static> {
+    let data = state.data();
+    let paint = Paint::of(state);
+    let mut left = Vec::new();
+    match data.counts() {
+        Some([counted, described, lost]) => {
+            left.push(Span::styled(format!(" {}", count(counted)), bold()));
+            left.push(Span::raw(" counted  "));
+            left.push(Span::styled(count(described), bold()));
+            left.push(Span::raw(" described  "));
+            let style = if lost > 0 { paint.remarkable() } else { bold() };
+            left.push(Span::styled(count(lost), style));
+            left.push(Span::raw(" lost  "));
+        }
+        None => {
+            left.push(Span::styled(format!(" {}", count(data.seen)), bold()));
+            left.push(Span::raw(" failures  "));
+            if data.lost > 0 {
+                left.push(Span::styled(count(data.lost), paint.remarkable()));
+                left.push(Span::raw(" lost  "));
+            }
+        }
+    }
+    left.push(agreement(data.agreement(), paint));
+    let mut right = Vec::new();
+    if let Some(only) = &state.scene.only {
+        right.push(Span::styled(format!("only {only}  "), bold()));
+    }
+    if let Some(capture) = &state.scene.capture {
+        right.push(Span::raw(format!("kept in {capture} ")));
+    }
+    if data.is_over {
+        right.push(Span::styled("end of the records ", bold()));
+    }
+    // Numbers first: the rest has what room there is.
+    let left = fit(left, width);
+    let room = width.saturating_sub(left.width() + 2);
+    let right = fit(right, room).spans;
+    apart(left.spans, right, width)
+}
+
+/// tracer's counts of drops beside the kernel's own.
+fn agreement(agreement: Agreement, paint: Paint) -> Span<'static> {
+    match agreement {
+        Agreement::Unknown => Span::raw(""),
+        Agreement::Silent => Span::styled("kernel: no drops", faint()),
+        Agreement::Agrees => Span::styled("kernel agrees", paint.good()),
+        Agreement::Nearly(most) => {
+            Span::styled(format!("kernel agrees (±{})", count(most)), paint.good())
+        }
+        Agreement::Differs(difference) => {
+            Span::styled(format!("kernel differs: {difference:+}"), paint.bad())
+        }
+        Agreement::Unreadable(namespaces) => Span::styled(
+            format!("kernel unreadable in {namespaces} netns"),
+            paint.remarkable(),
+        ),
+    }
+}
+
+const FILTER: &str = "filter: ";
+
+fn filter(state: &State) -> Option<String> {
+    let is_wanted = state.is_typing || !state.filter.is_empty();
+    is_wanted.then(|| format!("{FILTER}{}", crate::output::words::harmless(&state.filter)))
+}
+
+/// What the table is by, with its keys; the filter; whether time stands still.
+fn groups(state: &State, width: usize) -> Line<'static> {
+    let mut left = vec![Span::styled(" by  ", faint())];
+    for group in Group::ALL {
+        let name = group.name();
+        if group == state.group && matches!(state.page, Page::Table | Page::Detail(_)) {
+            left.push(Span::styled(format!(" {name} "), reversed()));
+        } else {
+            left.push(Span::raw(" "));
+            left.push(Span::styled(name[..1].to_owned(), bold().underlined()));
+            left.push(Span::raw(format!("{} ", &name[1..])));
+        }
+    }
+    if let Some(filter) = filter(state) {
+        left.push(Span::raw("   "));
+        left.push(Span::styled(filter, bold()));
+    }
+    let mut right = Vec::new();
+    if state.is_paused() {
+        let text = match state.unseen() {
+            0 => " PAUSED ".to_owned(),
+            more => format!(" PAUSED, {} more ", count(more)),
+        };
+        right.push(Span::styled(text, reversed()));
+    }
+    match right.is_empty() {
+        true => fit(left, width),
+        false => apart(left, right, width),
+    }
+}
+
+/// Where the next character of a filter will be.
+pub(super) fn cursor(state: &State, width: usize) -> Option<usize> {
+    if !state.is_typing {
+        return None;
+    }
+    Some(groups(state, width).width().min(filter_end(state)))
+}
+
+fn filter_end(state: &State) -> usize {
+    let names: usize = Group::ALL.iter().map(|group| group.name().len() + 2).sum();
+    let filter = filter(state).map_or(0, |text| text.width());
+    " by  ".len() + names + 3 + filter
+}
