@@ -1,4 +1,5 @@
-//! What user space learned from the running kernel's BTF before loading.
+//! What user space learned from the running kernel's BTF before loading, and
+//! which failures it wants described.
 //!
 //! The eBPF side sees these as constants (`.rodata`, frozen before load), so a
 //! field that is [`ABSENT`] costs nothing: the verifier removes the branch.
@@ -123,3 +124,34 @@ config! {
 }
 
 const _: () = assert!(core::mem::size_of::<Config>().is_multiple_of(4));
+
+/// How many values of one kind [`Filter`] has room for.
+pub const FILTER_VALUES: usize = 8;
+
+/// Which failures are described; all are counted. Constants like [`Config`]: what
+/// is not asked for costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Filter {
+    /// Bit N: [`crate::Kind`] N.
+    pub kinds: u32,
+    /// Bit N: [`crate::Cause`] N.
+    pub causes: u32,
+    /// Inode numbers of network namespaces, then zeros; all zero: every one.
+    pub netns: [u32; FILTER_VALUES],
+    /// Process ids of callers, then zeros; all zero: everyone. Drops have no caller,
+    /// and of a kernel thread only user space knows for whom it works: both pass.
+    pub callers: [u32; FILTER_VALUES],
+}
+
+impl Filter {
+    /// All failures.
+    pub const EVERYTHING: Self = Self {
+        kinds: u32::MAX,
+        causes: u32::MAX,
+        netns: [0; FILTER_VALUES],
+        callers: [0; FILTER_VALUES],
+    };
+}
+
+const _: () = assert!(core::mem::size_of::<Filter>() == 8 + 8 * FILTER_VALUES);

@@ -44,8 +44,11 @@ pub mod slot {
     /// SYNs whose entry was seen on another CPU or not at all, so that no
     /// verdict was possible.
     pub const UNJUDGED: u32 = 3;
+    /// Failures counted but not described, because [`crate::Filter`] leaves
+    /// them out.
+    pub const FILTERED: u32 = 4;
     /// How many slots there are.
-    pub const LEN: u32 = 4;
+    pub const LEN: u32 = 5;
 }
 
 const _: () = {

@@ -7,7 +7,8 @@
 //! * [`event`]: one failure, as written to the ring buffer
 //! * [`closer`]: who closed a connection
 //! * [`count`]: the exact counters
-//! * [`config`]: what user space learned about the kernel before loading
+//! * [`config`]: what user space learned about the kernel before loading, and what it
+//!   wants described
 #![no_std]
 
 pub mod closer;
@@ -16,7 +17,7 @@ pub mod count;
 pub mod event;
 
 pub use closer::{CHUNK, CHUNKS, Chunk, Closed, Connection, Cursor};
-pub use config::{ABSENT, Config};
+pub use config::{ABSENT, Config, FILTER_VALUES, Filter};
 pub use count::{CountKey, slot};
 pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};
 

@@ -11,6 +11,7 @@ use aya_log_ebpf::debug;
 use tracer_common::{Cause, CountKey, Event, Hook, Kind, WAKE_INTERVAL_NS, flag, slot};
 
 use crate::{
+    filter,
     kernel::{Address, Sock, current_task},
     listeners,
     maps::{COUNTS, EVENTS, HEALTH, WOKEN},
@@ -75,6 +76,10 @@ pub fn unjudged() {
 fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnce(&mut Event)) {
     let netns = failure.sk.net().inum();
     count(ctx, CountKey::new(netns, failure.kind, failure.cause));
+    if !filter::wants(failure.kind, failure.cause, netns) {
+        add(slot::FILTERED);
+        return;
+    }
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
         return;
     };

@@ -19,6 +19,7 @@
 )]
 
 mod emit;
+mod filter;
 mod hooks;
 mod kernel;
 mod listeners;

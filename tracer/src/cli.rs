@@ -8,7 +8,6 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
-use tracer_common::Kind;
 
 use crate::{
     capture::{
@@ -16,6 +15,7 @@ use crate::{
         write::Options,
     },
     export::Table,
+    filter::Filter,
     host::plan::Choice,
     replay::Speed,
     when::{self, When},
@@ -136,15 +136,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<NonZeroU64>,
 
-    /// Show only events of this process: as caller, or as holder of the
-    /// listener (may be repeated). Totals stay those of the machine
-    #[arg(long = "pid", value_name = "PID")]
-    pub(crate) pids: Vec<u32>,
-
     /// Say on standard error why each hook was chosen, and pass on the kernel
     /// side's diagnostics
     #[arg(short, long)]
     pub(crate) verbose: bool,
+
+    // Totals stay those of the machine.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
 
     /// Run this command, trace while it runs, and leave with its exit code
     #[arg(last = true, value_name = "COMMAND")]
@@ -170,6 +169,9 @@ pub(crate) struct Replay {
     /// in the capture), "10m ago" (before now)
     #[arg(long, value_parser = when::parse, value_name = "TIME")]
     pub(crate) from: Option<When>,
+
+    #[command(flatten)]
+    pub(crate) filter: Filter,
 }
 
 #[derive(Debug, clap::Args)]
@@ -299,19 +301,6 @@ pub(crate) struct Report {
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
     pub(crate) until: Option<When>,
 
-    /// Only failures of this process: as caller, or as holder of the listener
-    /// (may be repeated)
-    #[arg(long = "pid", value_name = "PID")]
-    pub(crate) pids: Vec<u32>,
-
-    /// Only failures of processes with this name (may be repeated)
-    #[arg(long = "comm", value_name = "NAME")]
-    pub(crate) comms: Vec<String>,
-
-    /// Only failures of this kind, as in docs/records.md (may be repeated)
-    #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
-    pub(crate) kinds: Vec<Kind>,
-
     /// Entries of each list
     #[arg(long, value_name = "N", default_value = "5")]
     pub(crate) top: NonZeroUsize,
@@ -319,6 +308,9 @@ pub(crate) struct Report {
     /// How to write the report
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) format: ReportFormat,
+
+    #[command(flatten)]
+    pub(crate) filter: Filter,
 }
 
 /// What an export is written as.
@@ -486,15 +478,6 @@ fn speed(text: &str) -> Result<Speed, String> {
         Ok(speed) if speed > 0.0 && speed <= 1e6 => Ok(Speed(speed)),
         _ => Err("expected a number above 0, at most 1000000".into()),
     }
-}
-
-/// Parses the name of a kind of failures.
-fn kind(text: &str) -> Result<Kind, String> {
-    let found = Kind::ALL.iter().copied().find(|kind| kind.name() == text);
-    found.ok_or_else(|| {
-        let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-        format!("expected one of {}", names.join(", "))
-    })
 }
 
 #[cfg(test)]

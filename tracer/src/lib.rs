@@ -20,6 +20,7 @@ mod doctor;
 mod exit;
 mod explain;
 mod export;
+mod filter;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;

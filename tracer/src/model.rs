@@ -166,18 +166,6 @@ pub(crate) struct Failure {
     pub(crate) queue: Option<u64>,
 }
 
-impl Failure {
-    /// Whether this failure concerns one of `pids` (all, if there are none).
-    pub(crate) fn concerns(&self, pids: &[u32]) -> bool {
-        pids.is_empty()
-            || self
-                .process
-                .iter()
-                .any(|(process, _)| pids.contains(&process.pid))
-            || self.holders.iter().any(|holder| pids.contains(&holder.pid))
-    }
-}
-
 #[cfg(test)]
 impl Failure {
     /// Some failure, for tests to change.

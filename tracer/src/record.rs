@@ -42,6 +42,8 @@ pub(crate) struct Totals {
     /// The last one.
     pub(crate) is_final: bool,
     pub(crate) health: Health,
+    /// Those of `health.filtered` that the kernel side never described.
+    pub(crate) filtered_in_kernel: u64,
     /// Records of the ring that could not be decoded.
     pub(crate) malformed: u64,
     pub(crate) counts: Counts,

@@ -90,7 +90,8 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
             "this kernel's BTF lacks {missing}"
         )));
     }
-    let mut probe = Probe::load(&facts.config, arguments.verbose).map_err(refused)?;
+    let filter = arguments.filter.in_kernel();
+    let mut probe = Probe::load(&facts.config, &filter, arguments.verbose).map_err(refused)?;
     closers::provide(&mut probe)?;
     probe.attach(&plan, &facts)?;
     if !probe.sees_anything() {

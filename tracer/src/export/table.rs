@@ -232,7 +232,7 @@ const QUEUE_SUMS: [Column; 11] = [
     column("advice", Ids, Record, &["advice"]),
 ];
 
-const TOTALS: [Column; 14] = [
+const TOTALS: [Column; 16] = [
     column("since", Time, Record, &["since"]),
     column("final", Bool, Record, &["final"]),
     column("netns", U32, Part, &["netns"]),
@@ -244,6 +244,13 @@ const TOTALS: [Column; 14] = [
     column("all_counted", U64, Record, &["counted"]),
     column("all_described", U64, Record, &["described"]),
     column("all_lost", U64, Record, &["lost"]),
+    column("all_filtered", U64, Record, &["filtered"]),
+    column(
+        "all_filtered_in_kernel",
+        U64,
+        Record,
+        &["filtered_in_kernel"],
+    ),
     column("all_malformed", U64, Record, &["malformed"]),
     column("all_unplaced", U64, Record, &["unplaced"]),
     column("all_unjudged", U64, Record, &["unjudged"]),

@@ -154,6 +154,8 @@ pub(super) fn totals(totals: &Totals) -> Value {
         "counted": totals.health.counted,
         "described": totals.health.described,
         "lost": totals.health.lost(),
+        "filtered": totals.health.filtered,
+        "filtered_in_kernel": totals.filtered_in_kernel,
         "malformed": totals.malformed,
         "unplaced": totals.health.unplaced,
         "unjudged": totals.health.unjudged,

@@ -324,9 +324,11 @@ fn totals() {
             health: Health {
                 counted: dice.roll(9).into(),
                 described: dice.roll(9).into(),
+                filtered: dice.roll(2).into(),
                 unplaced: dice.roll(2).into(),
                 unjudged: dice.roll(2).into(),
             },
+            filtered_in_kernel: dice.roll(2).into(),
             malformed: dice.roll(2).into(),
             counts: (0..dice.roll(5))
                 .filter_map(|netns| {

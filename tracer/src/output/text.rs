@@ -322,6 +322,13 @@ pub(super) fn totals(totals: &Totals) -> String {
         "-- totals of {seconds:.1} s: {} counted, {} described",
         health.counted, health.described
     );
+    if health.filtered > 0 {
+        let _ = write!(
+            text,
+            ", {} left out by filters (totals are of the whole machine)",
+            health.filtered
+        );
+    }
     if health.lost() > 0 {
         let _ = write!(text, ", {} lost (counted, ring buffer full)", health.lost());
     }

@@ -10,7 +10,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapData, PerCpuArray},
 };
-use tracer_common::Config;
+use tracer_common::{Config, Filter};
 use zerocopy::IntoBytes;
 
 use crate::host::{
@@ -47,11 +47,12 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Creates the maps and prepares the programs; nothing is attached yet.
+    /// Creates the maps and prepares the programs; nothing is attached yet. What
+    /// `filter` leaves out is counted and not described.
     ///
     /// # Errors
     /// The kernel refuses the maps, or BPF altogether.
-    pub(crate) fn load(config: &Config, verbose: bool) -> Result<Self> {
+    pub(crate) fn load(config: &Config, filter: &Filter, verbose: bool) -> Result<Self> {
         raise_memlock_limit();
         let log_level: u8 = if verbose { u8::MAX } else { 0 };
         let bpf = EbpfLoader::new()
@@ -59,6 +60,7 @@ impl Probe {
             // what it refuses; without any level old kernels hide their error.
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global("CONFIG", config.as_bytes(), true)
+            .override_global("FILTER", filter.as_bytes(), true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .load(OBJECT)
             .context("the kernel refuses tracer's maps")?;

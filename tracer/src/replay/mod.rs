@@ -1,5 +1,6 @@
 //! `tracer replay`: what `tracer watch` showed, from files.
 
+mod chosen;
 mod fields;
 mod pace;
 pub(crate) mod parse;
@@ -16,6 +17,7 @@ use crate::{
     exit::{Failed, is_broken_pipe},
     output::{Output, say},
 };
+use chosen::Chosen;
 use pace::Pace;
 pub(crate) use pace::Speed;
 use parse::{Parsed, Unread, parse};
@@ -49,6 +51,7 @@ struct Player {
     format: Format,
     /// What is older is skipped.
     begin: Option<Timestamp>,
+    chosen: Chosen,
     pace: Option<Pace>,
     /// When and since which boot the run began whose `startup` was shown: every
     /// file of a rotated set has it.
@@ -63,6 +66,7 @@ impl Player {
             output: Output::new(Some(arguments.format), None),
             format: arguments.format,
             begin: None,
+            chosen: Chosen::new(arguments.filter.clone()),
             pace: arguments.speed.map(Pace::new),
             run: None,
             unknown: 0,
@@ -77,6 +81,9 @@ impl Player {
         while let Some(record) = captures.next_record()? {
             let at = time(&record);
             if self.is_before(at) && record["type"] != "startup" {
+                continue;
+            }
+            if !self.chosen.has(&record) {
                 continue;
             }
             self.wait(&record, at)?;

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tracer_common::{Cause, Kind};
 
+use crate::filter::{self, Facts};
+
 use super::{
     crowd::{Crowd, Pids, Program},
-    record::{self, Census, Event, Queue, Who},
+    record::{self, Census, Event, Queue},
     runs::{self, Runs},
     tally::Tally,
     timeline::{Axis, Bucket, Course, Timeline},
@@ -35,9 +37,8 @@ const SCHEMA: u64 = 1;
 pub(super) struct Filter {
     pub(super) since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
-    pub(super) pids: Vec<u32>,
-    pub(super) comms: Vec<String>,
-    pub(super) kinds: Vec<Kind>,
+    /// Of failures.
+    pub(super) only: filter::Filter,
 }
 
 impl Filter {
@@ -46,25 +47,9 @@ impl Filter {
             && self.until.is_none_or(|until| first <= until)
     }
 
-    /// Whether it matters which processes hold a listener.
-    pub(super) fn is_about_processes(&self) -> bool {
-        !(self.pids.is_empty() && self.comms.is_empty())
-    }
-
-    fn has_any(&self, process: Option<&Who>, holders: &[Who]) -> bool {
-        if !self.is_about_processes() {
-            return true;
-        }
-        process.into_iter().chain(holders).any(|who| {
-            (self.pids.is_empty() || self.pids.contains(&who.pid))
-                && (self.comms.is_empty() || self.comms.contains(&who.comm))
-        })
-    }
-
-    fn has(&self, event: &Event) -> bool {
-        (self.kinds.is_empty() || self.kinds.contains(&event.kind))
-            && self.has_time(event.time, event.time)
-            && self.has_any(event.process.as_ref(), &event.holders)
+    /// Whether a record was asked for, whenever it is of.
+    fn has(&self, record: &Value) -> bool {
+        self.only.is_off() || self.only.wants(&Facts::from(record))
     }
 }
 
@@ -291,7 +276,10 @@ impl Analysis {
         }
         let understood = match kind {
             "startup" => Some(()),
-            "event" => record::event(record).map(|event| self.event(&event)),
+            "event" => record::event(record).map(|event| {
+                let is_wanted = self.filter.has(record);
+                self.event(&event, is_wanted);
+            }),
             "census" => record::census(record).map(|census| self.census(record, census)),
             "queue" => record::queue(record).map(|queue| self.queue(record, queue)),
             "totals" => {
@@ -316,11 +304,12 @@ impl Analysis {
         }
     }
 
-    /// Takes a failure in that was read already.
+    /// Takes a failure in that was read already. Only if nothing but a time was asked
+    /// for: what else may be is not all in it.
     pub(super) fn feed_event(&mut self, event: &Event) {
         self.records = self.records.saturating_add(1);
         self.at(event.time);
-        self.event(event);
+        self.event(event, true);
     }
 
     fn at(&mut self, time: Timestamp) {
@@ -403,9 +392,9 @@ impl Analysis {
         }
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event, is_wanted: bool) {
         self.events = self.events.saturating_add(event.count);
-        if !self.filter.has(event) {
+        if !is_wanted || !self.filter.has_time(event.time, event.time) {
             return;
         }
         self.shown = self.shown.saturating_add(event.count);
@@ -496,16 +485,7 @@ impl Analysis {
 
     fn queue(&mut self, record: &Value, queue: Queue) {
         self.queues = self.queues.saturating_add(1);
-        let is_kind = self.filter.kinds.is_empty()
-            || self
-                .filter
-                .kinds
-                .iter()
-                .any(|kind| record::amount(&record["drops"][kind.name()]) > 0);
-        if !is_kind
-            || !self.filter.has_time(queue.since, queue.until)
-            || !self.filter.has_any(queue.process.as_ref(), &queue.holders)
-        {
+        if !self.filter.has(record) || !self.filter.has_time(queue.since, queue.until) {
             return;
         }
         let key = ListenerKey {
@@ -562,16 +542,8 @@ impl Analysis {
 
     /// Whether not everything is shown.
     pub(super) fn is_filtered(&self) -> bool {
-        let Filter {
-            since,
-            until,
-            pids,
-            comms,
-            kinds,
-        } = &self.filter;
-        since.is_some()
-            || until.is_some()
-            || !(pids.is_empty() && comms.is_empty() && kinds.is_empty())
+        let Filter { since, until, only } = &self.filter;
+        since.is_some() || until.is_some() || !only.is_off()
     }
 
     /// From when until when: what was asked for, within what there is.

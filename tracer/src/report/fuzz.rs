@@ -8,16 +8,13 @@ use super::{
     line::{self, Line},
     text,
 };
-use crate::capture::read::{Damage, object};
+use crate::capture::read::Damage;
 
 /// Text, JSON and HTML. `fast`: lines are read the way that [`super::run`] reads them.
 pub(crate) fn tell(lines: &[&[u8]], fast: bool) -> [String; 3] {
     let mut analysis = Analysis::new(Filter::default());
     let mut damage = Damage::default();
-    let parse = |line: &[u8]| match fast {
-        true => line::parse(line, false),
-        false => object(line).map(Line::Other),
-    };
+    let parse = if fast { line::parse } else { line::whole };
     for line in lines {
         match damage.parse(line, parse) {
             Some(Line::Event(event)) => analysis.feed_event(&event),

@@ -102,9 +102,10 @@ fn filter(analysis: &Analysis) -> Value {
     json!({
         "since": filter.since.map(time),
         "until": filter.until.map(time),
-        "pids": filter.pids,
-        "comms": filter.comms,
-        "kinds": filter.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+        "pids": filter.only.pids,
+        "comms": filter.only.comms,
+        "kinds": filter.only.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+        "only": filter.only.words(),
         "shown": analysis.shown,
     })
 }
@@ -350,6 +351,7 @@ fn totals(totals: &Totals) -> Value {
         "counted": totals.counted,
         "described": totals.described,
         "lost": totals.lost,
+        "filtered": totals.filtered,
         "malformed": totals.malformed,
         "unplaced": totals.unplaced,
         "unjudged": totals.unjudged,

@@ -19,22 +19,26 @@ pub(super) enum Line {
     Other(Value),
 }
 
-/// Reads a line; `None`: it is no record. Without need events get no holders:
-/// they are half of a line.
-pub(super) fn parse(line: &[u8], needs_holders: bool) -> Option<Line> {
-    match event(line, needs_holders) {
+/// Reads a line; `None`: it is no record.
+pub(super) fn parse(line: &[u8]) -> Option<Line> {
+    match event(line) {
         Some(event) => Some(Line::Event(event)),
-        None => object(line).map(Line::Other),
+        None => whole(line),
     }
+}
+
+/// The same with all that is in it, slowly: for who asks for more than an event keeps.
+pub(super) fn whole(line: &[u8]) -> Option<Line> {
+    object(line).map(Line::Other)
 }
 
 /// The event in a line, if it is a usual one: then it is what
 /// [`record::event`] makes of the line.
-fn event(line: &[u8], needs_holders: bool) -> Option<Event> {
+fn event(line: &[u8]) -> Option<Event> {
     let mut line = Scan::new(line)?;
     let (mut is_known, mut is_event) = (false, false);
     let (mut time, mut kind, mut cause, mut count) = (None, None, None, 1);
-    let (mut process, mut holders) = (None, Vec::new());
+    let mut process = None;
     let (mut local, mut remote) = (None, None);
     let (mut netns, mut inode, mut census) = (0, None, None);
     line.object(|line, name| {
@@ -46,16 +50,6 @@ fn event(line: &[u8], needs_holders: bool) -> Option<Event> {
             "cause" => cause = record::cause_named(line.string()?),
             "count" => count = line.number()?,
             "process" => process = line.nullable(who)?,
-            "holders" if needs_holders => {
-                holders.clear();
-                line.array(|line| {
-                    let holder = who(line)?;
-                    if holders.len() < record::LIST {
-                        holders.push(holder);
-                    }
-                    Some(())
-                })?;
-            }
             "netns" => netns = line.number()?,
             "local" => local = line.nullable(Scan::string)?,
             "remote" => remote = line.nullable(Scan::string)?,
@@ -71,7 +65,6 @@ fn event(line: &[u8], needs_holders: bool) -> Option<Event> {
         cause: cause?,
         count,
         process,
-        holders,
         netns,
         local: record::short(local.unwrap_or_default()),
         remote: record::short(remote.unwrap_or_default()),

@@ -54,12 +54,13 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
     let mut analysis = Analysis::new(Filter {
         since,
         until,
-        pids: arguments.pids.clone(),
-        comms: arguments.comms.clone(),
-        kinds: arguments.kinds.clone(),
+        only: arguments.filter.clone(),
     });
-    let needs_holders = analysis.filter().is_about_processes();
-    let parse = move |line: &[u8]| line::parse(line, needs_holders);
+    let parse = if analysis.filter().only.is_off() {
+        line::parse
+    } else {
+        line::whole
+    };
     let captures = ahead::each(captures, parse, |line| match line {
         Line::Event(event) => analysis.feed_event(&event),
         Line::Other(record) => analysis.feed(&record),

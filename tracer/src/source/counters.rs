@@ -26,8 +26,10 @@ pub(crate) fn drops(counts: &Counts) -> u64 {
 pub(crate) struct Health {
     /// Failures counted.
     pub(crate) counted: u64,
-    /// Failures whose description was written to the ring.
+    /// Failures whose description was written to the ring, and is shown.
     pub(crate) described: u64,
+    /// Failures left out, because they were not asked for.
+    pub(crate) filtered: u64,
     /// Failures counted here only, because the table of namespaces was full.
     pub(crate) unplaced: u64,
     /// SYNs about which nothing could be said.
@@ -37,7 +39,17 @@ pub(crate) struct Health {
 impl Health {
     /// Descriptions that did not fit into the ring.
     pub(crate) fn lost(&self) -> u64 {
-        self.counted.saturating_sub(self.described)
+        let known = self.described.saturating_add(self.filtered);
+        self.counted.saturating_sub(known)
+    }
+
+    /// The same, if `hidden` of those that were described are left out here.
+    pub(crate) fn without(self, hidden: u64) -> Self {
+        Self {
+            described: self.described.saturating_sub(hidden),
+            filtered: self.filtered.saturating_add(hidden),
+            ..self
+        }
     }
 }
 
@@ -94,6 +106,7 @@ impl Counters {
         Ok(Health {
             counted: slot(slot::COUNTED)?,
             described: slot(slot::DESCRIBED)?,
+            filtered: slot(slot::FILTERED)?,
             unplaced: slot(slot::UNPLACED)?,
             unjudged: slot(slot::UNJUDGED)?,
         })

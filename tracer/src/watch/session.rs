@@ -11,6 +11,7 @@ use crate::{
     cli::Run,
     decode::decode,
     explain::{closers::Closers, worker::Answer},
+    filter::{Facts, Filter},
     host::plan::Purpose,
     output::{Output, say},
     probe::Probe,
@@ -30,9 +31,11 @@ pub(super) struct Session {
     attributor: Attributor,
     explainer: Explainer,
     output: Output,
-    pids: Vec<u32>,
+    filter: Filter,
     wanted: Option<u64>,
     shown: u64,
+    /// Described by the kernel side, and not asked for.
+    hidden: u64,
     malformed: u64,
     lost_shown: u64,
     since: Timestamp,
@@ -99,9 +102,10 @@ impl Session {
             attributor,
             explainer: Explainer::new(closers, sees_accepts)?,
             output,
-            pids: arguments.pids.clone(),
+            filter: arguments.filter.clone(),
             wanted: arguments.count.map(Into::into),
             shown: 0,
+            hidden: 0,
             malformed: 0,
             lost_shown: 0,
             since: Timestamp::now(),
@@ -162,11 +166,13 @@ impl Session {
         self.namespaces.notice(event.raw.netns);
         let mut failure = self.attributor.attribute(&event);
         failure.netns_name = self.namespaces.name(failure.netns);
-        if failure.concerns(&self.pids) {
-            self.explainer.explain(&mut failure, event.raw.accepts);
-            self.output.record(Record::Failure(&failure))?;
-            self.shown += 1;
+        if !self.filter.is_off() && !self.filter.wants(&Facts::from(&failure)) {
+            self.hidden += 1;
+            return Ok(());
         }
+        self.explainer.explain(&mut failure, event.raw.accepts);
+        self.output.record(Record::Failure(&failure))?;
+        self.shown += 1;
         Ok(())
     }
 
@@ -209,11 +215,13 @@ impl Session {
     pub(super) fn totals(&mut self, is_final: bool) -> Result<()> {
         self.namespaces.refresh();
         let reading = Reading::take(&self.counters, &mut self.namespaces)?;
+        let health = self.counters.health()?;
         let totals = Totals {
             time: Timestamp::now(),
             since: self.since,
             is_final,
-            health: self.counters.health()?,
+            health: health.without(self.hidden),
+            filtered_in_kernel: health.filtered,
             malformed: self.malformed,
             rows: reconcile(&reading.since(&self.baseline), &self.namespaces.deltas()),
             meanwhile: self.baseline.meanwhile + reading.meanwhile,

@@ -13,7 +13,7 @@ use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
-    bpf, census, export, guest, limits, readme, record, replay, report, say, snapshot, trust,
+    bpf, census, export, guest, limits, readme, record, replay, report, say, snapshot, trust, who,
 };
 
 /// A test of the command line.
@@ -220,6 +220,22 @@ pub(crate) const ALL: &[CliTest] = &[
         run: trust::capture_elsewhere,
     },
     CliTest {
+        name: "cli/who-contained",
+        run: who::contained,
+    },
+    CliTest {
+        name: "cli/who-was-asked-for",
+        run: who::filters,
+    },
+    CliTest {
+        name: "cli/who-in-kernel",
+        run: who::in_kernel,
+    },
+    CliTest {
+        name: "cli/who-drops",
+        run: who::drops,
+    },
+    CliTest {
         name: "cli/readme",
         run: readme::every_command,
     },
@@ -309,6 +325,8 @@ fn bad_number(path: &Path) -> Result<()> {
         ["--duration", "10 parsecs"],
         ["--interval", "x"],
         ["--pid", "self"],
+        ["--dst", "10.0.0.0/33"],
+        ["--kind", "drops"],
         ["--hooks", "magic"],
     ] {
         refuses(tracer::command(path).args(arguments), 2, true)

@@ -7,6 +7,7 @@ mod agent;
 mod bpf;
 mod case;
 mod census;
+mod cgroup;
 mod cli;
 mod counters;
 mod expect;
@@ -32,6 +33,7 @@ mod trust;
 mod tun;
 mod uring;
 mod verdict;
+mod who;
 
 use anyhow::{Context as _, Result, bail};
 

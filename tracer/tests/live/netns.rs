@@ -32,6 +32,11 @@ impl Namespace {
         Ok(Self { handle, inum })
     }
 
+    /// What keeps it.
+    pub(crate) fn handle(&self) -> &File {
+        &self.handle
+    }
+
     /// Runs `work` on a thread inside this namespace. Processes that it starts stay there.
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let fd = self.handle.as_raw_fd();

@@ -23,10 +23,10 @@ const SHOWN: &str = "\
 ";
 
 /// A file, gone with this.
-struct File(PathBuf);
+pub(crate) struct File(PathBuf);
 
 impl File {
-    fn new(name: &str, content: &[u8]) -> Result<Self> {
+    pub(crate) fn new(name: &str, content: &[u8]) -> Result<Self> {
         let name = format!("tracer-live-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, content)?;
@@ -51,7 +51,7 @@ fn capture() -> Result<Vec<u8>> {
     Ok([frame(STARTUP)?, frame(EVENT)?, frame(LOST)?].concat())
 }
 
-fn replay(tracer: &Path, file: &File, arguments: &[&str]) -> Result<Output> {
+pub(crate) fn replay(tracer: &Path, file: &File, arguments: &[&str]) -> Result<Output> {
     let mut command = tracer::verb(tracer, "replay");
     command.env("TZ", "UTC").arg(&file.0).args(arguments);
     Ok(command.output()?)

@@ -20,9 +20,12 @@ pub(super) fn totals(record: &Value) -> Option<Totals> {
         health: Health {
             counted: get(record, "counted")?,
             described: get(record, "described")?,
+            // Before there were filters, captures had neither.
+            filtered: get::<Option<_>>(record, "filtered")?.unwrap_or_default(),
             unplaced: get(record, "unplaced")?,
             unjudged: get(record, "unjudged")?,
         },
+        filtered_in_kernel: get::<Option<_>>(record, "filtered_in_kernel")?.unwrap_or_default(),
         malformed: get(record, "malformed")?,
         counts: counts(record.get("counts")?.as_array()?)?,
         rows: get(record, "kernel")?,

@@ -172,8 +172,6 @@ fn filter(analysis: &Analysis, clock: &Clock) -> Vec<String> {
     if let Some(until) = filter.until {
         parts.push(format!("until {}", clock.day_and_time(until)));
     }
-    parts.extend(filter.pids.iter().map(|pid| format!("pid {pid}")));
-    parts.extend(filter.comms.iter().map(|comm| shown(comm)));
-    parts.extend(filter.kinds.iter().map(|kind| kind.name().to_owned()));
+    parts.extend(filter.only.words().iter().map(|words| shown(words)));
     parts
 }

@@ -56,12 +56,17 @@ pub(super) fn tell(analysis: &Analysis, top: usize) -> Compared {
         counted,
         described,
         lost,
+        filtered,
         ..
     } = totals;
     told.sum = format!(
         "{counted} counted, {described} described, {lost} lost; {} in these files",
         analysis.events
     );
+    if filtered > 0 {
+        let left_out = format!("; filters of the recording left out {filtered}");
+        told.sum.push_str(&left_out);
+    }
     if !totals.is_final {
         told.sum.push_str("; the last totals are not final ones");
     }

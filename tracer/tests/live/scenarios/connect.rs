@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::bpf;
 use crate::case::{Case, Scenario, Skip, scenario};
+use crate::cgroup::Group;
 use crate::expect::Expected;
 use crate::netns::{self, Namespace};
 use crate::role::Role;
@@ -152,34 +153,6 @@ fn no_source(case: &mut Case) -> Result<()> {
     )
 }
 
-/// Where cgroup2 is mounted.
-fn cgroup_mount() -> Result<String> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    mounts
-        .lines()
-        .find(|line| line.contains(" - cgroup2 "))
-        .and_then(|line| line.split(' ').nth(4))
-        .map(str::to_owned)
-        .ok_or_else(|| Skip::because("no cgroup2 is mounted"))
-}
-
-/// A directory below cgroup2, removed again.
-struct Group(String);
-
-impl Group {
-    fn new() -> Result<Self> {
-        let path = format!("{}/tracer-live-{}", cgroup_mount()?, std::process::id());
-        std::fs::create_dir(&path).with_context(|| path.clone())?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
 fn refused(case: &mut Case) -> Result<()> {
     let program = match bpf::load_refusal(libc::EADDRNOTAVAIL) {
         Ok(program) => program,
@@ -189,12 +162,12 @@ fn refused(case: &mut Case) -> Result<()> {
         }
         Err(error) => return Err(error).context("loading the policy program"),
     };
-    let group = Group::new()?;
+    let group = Group::new(&format!("tracer-live-{}", std::process::id()))?;
     let directory = std::fs::File::open(&group.0)?;
     bpf::attach_refusal(&program, &directory).context("attaching the policy program")?;
     let space = case.space()?;
     let client = case.role(&space, "policy-victim")?;
-    client.ok(&format!("join {}/cgroup.procs", group.0))?;
+    group.join(&client)?;
     let fd = client.ok("socket tcp4")?;
     let server = "127.0.0.1:8080";
     client.fails(&format!("connect {fd} {server}"), libc::EADDRNOTAVAIL)?;

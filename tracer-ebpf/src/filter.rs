@@ -1,0 +1,61 @@
+//! Which failures does user space want described?
+
+use tracer_common::{Cause, FILTER_VALUES, Filter, Kind, flag};
+
+use crate::kernel::current_task;
+
+/// Patched by user space before load; constant for the verifier.
+#[unsafe(no_mangle)]
+static FILTER: Filter = Filter::EVERYTHING;
+
+/// One value of [`FILTER`].
+macro_rules! filter {
+    // SAFETY: FILTER is a valid static; volatile, because user space replaces
+    // its bytes after this was compiled.
+    ($($value:tt)+) => {
+        unsafe { core::ptr::read_volatile(&raw const FILTER.$($value)+) }
+    };
+}
+
+/// Whether a failure is to be described.
+#[inline(always)]
+pub fn wants(kind: Kind, cause: Cause, netns: u32) -> bool {
+    filter!(kinds) >> kind as u32 & 1 == 1
+        && filter!(causes) >> cause as u32 & 1 == 1
+        && wants_netns(netns)
+        && (kind.is_drop() || wants_caller())
+}
+
+#[inline(always)]
+fn wants_netns(netns: u32) -> bool {
+    if filter!(netns[0]) == 0 {
+        return true;
+    }
+    let mut index = 0;
+    while index < FILTER_VALUES {
+        if filter!(netns[index]) == netns {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+#[inline(always)]
+fn wants_caller() -> bool {
+    if filter!(callers[0]) == 0 {
+        return true;
+    }
+    let caller = current_task();
+    if caller.flags & flag::KERNEL_THREAD != 0 {
+        return true;
+    }
+    let mut index = 0;
+    while index < FILTER_VALUES {
+        if filter!(callers[index]) == caller.tgid {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}

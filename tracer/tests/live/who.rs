@@ -1,0 +1,332 @@
+//! Whom does a process belong to, and which failures were asked for?
+
+use std::fs;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::case::Skip;
+use crate::cgroup::Group;
+use crate::cli::{Desert, NOWHERE, fail_once};
+use crate::netns::Namespace;
+use crate::role::Role;
+use crate::tracer::{self, Tracer};
+use crate::{guest, replay, verdict};
+
+/// Of a container that there is not.
+const ID: &str = "5d1c0ffee0123456789abcdef0123456789abcdef0123456789abcdef0123456";
+
+/// A name for a namespace as `ip netns` gives it, taken back afterwards.
+struct Named(PathBuf);
+
+impl Named {
+    fn new(space: &Namespace) -> Result<Self> {
+        fs::create_dir_all("/run/netns")?;
+        let name = format!("/run/netns/tracer-live-{}", std::process::id());
+        fs::write(&name, "")?;
+        let named = Self(PathBuf::from(&name));
+        let source = format!("/proc/self/fd/{}", space.handle().as_raw_fd());
+        guest::mount(&source, &name, "none", libc::MS_BIND).context("naming a namespace")?;
+        Ok(named)
+    }
+
+    fn name(&self) -> String {
+        let name = self.0.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = guest::unmount(&self.0);
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// What tracer told of a namespace, with some filter.
+struct Told {
+    tracer: Tracer,
+    inum: u64,
+    records: Vec<Value>,
+}
+
+impl Told {
+    /// Lets every role fail once while tracer looks with `filter`. What it says adds up.
+    fn of(path: &Path, filter: &str, desert: &Desert, roles: &[&Role]) -> Result<Self> {
+        let arguments: Vec<_> = filter.split_whitespace().collect();
+        let tracer = Tracer::started(path, &arguments)?;
+        for role in roles {
+            fail_once(role)?;
+        }
+        let records = tracer.stop()?;
+        verdict::add_up(&tracer).with_context(|| filter.to_owned())?;
+        Ok(Self {
+            tracer,
+            inum: desert.space.inum,
+            records,
+        })
+    }
+
+    fn events(&self) -> Vec<Value> {
+        self.tracer.events_in(self.inum)
+    }
+
+    fn total(&self, name: &str) -> Result<u64> {
+        let totals = tracer::final_totals(&self.records)?;
+        totals[name].as_u64().with_context(|| format!("no {name}"))
+    }
+
+    /// The counts of the namespace.
+    fn counts(&self) -> Result<Vec<&Value>> {
+        let totals = tracer::final_totals(&self.records)?;
+        let rows = totals["counts"].as_array().into_iter().flatten();
+        Ok(rows.filter(|row| row["netns"] == self.inum).collect())
+    }
+
+    /// All were counted, and these were told.
+    fn is(&self, filter: &str, counted: u64, told: &[&Role]) -> Result<()> {
+        let events = self.events();
+        let pids: Vec<_> = events
+            .iter()
+            .map(|event| &event["process"]["pid"])
+            .collect();
+        let expected: Vec<_> = told.iter().map(|role| role.pid).collect();
+        ensure!(
+            pids == expected,
+            "{filter}: {pids:?} instead of {expected:?}"
+        );
+        let sum: u64 = self
+            .counts()?
+            .iter()
+            .filter_map(|row| row["count"].as_u64())
+            .sum();
+        ensure!(
+            sum == counted,
+            "{filter}: {sum} counted instead of {counted}"
+        );
+        let known = self.total("described")? + self.total("lost")? + self.total("filtered")?;
+        ensure!(
+            known == self.total("counted")?,
+            "{filter}: {known} are known of"
+        );
+        Ok(())
+    }
+}
+
+/// A process in a cgroup that is named like a container's is in that container.
+pub(crate) fn contained(path: &Path) -> Result<()> {
+    let groups = [
+        Group::new(&format!("docker-{ID}.scope"))?,
+        Group::new("tracer-live-who.service")?,
+    ];
+    let desert = Desert::new()?;
+    let named = Named::new(&desert.space)?;
+    let roles = [
+        desert.role("contained")?,
+        desert.role("served")?,
+        desert.role("loose")?,
+    ];
+    for (group, role) in groups.iter().zip(&roles) {
+        group.join(role)?;
+    }
+    let [contained, served, loose] = &roles;
+    let all = [contained, served, loose];
+    let filter = format!("--netns {}", named.name());
+    let told = Told::of(path, &filter, &desert, &all)?;
+    told.is(&filter, 3, &all)?;
+    let events = told.events();
+    is_as_placed(&events, &named.name())?;
+    for row in told.counts()? {
+        ensure!(row["netns_name"] == named.name(), "{row}");
+    }
+    let census = told
+        .records
+        .iter()
+        .find(|record| record["type"] == "census");
+    ensure!(
+        census.is_some_and(|census| census["netns_name"] == named.name()),
+        "{census:?}"
+    );
+    is_shown(path, &events)?;
+    let short = &ID[..12];
+    let cgroup = events[0]["process"]["cgroup"].as_str().unwrap_or_default();
+    for (filter, expected) in [
+        (format!("--container {short}"), &[contained][..]),
+        (format!("--container {}", &ID[1..]), &[]),
+        ("--unit tracer-live-who".to_owned(), &[served]),
+        (format!("--container {short} --unit tracer-live-who"), &[]),
+        (format!("--cgroup {cgroup} --port 9"), &[contained]),
+    ] {
+        Told::of(path, &filter, &desert, &all)?.is(&filter, 3, expected)?;
+    }
+    // The cgroups can only be removed when they are empty.
+    roles.iter().for_each(Role::kill);
+    Ok(())
+}
+
+fn is_as_placed(events: &[Value], netns_name: &str) -> Result<()> {
+    let [first, second, third] = events else {
+        return Ok(());
+    };
+    for event in events {
+        ensure!(event["netns_name"] == netns_name, "{event}");
+        ensure!(event["process"]["pod"].is_null(), "{event}");
+    }
+    let is_at = |event: &Value, end: &str| {
+        let cgroup = event["process"]["cgroup"].as_str();
+        cgroup.is_some_and(|cgroup| cgroup.ends_with(end))
+    };
+    let container = &first["process"]["container"];
+    ensure!(
+        container["id"] == ID
+            && container["runtime"] == "docker"
+            && container["name"].is_null()
+            && first["process"]["unit"].is_null()
+            && is_at(first, &format!("/docker-{ID}.scope")),
+        "{first}"
+    );
+    ensure!(
+        second["process"]["unit"] == "tracer-live-who.service"
+            && second["process"]["container"].is_null()
+            && is_at(second, "/tracer-live-who.service"),
+        "{second}"
+    );
+    ensure!(third["process"]["container"].is_null(), "{third}");
+    Ok(())
+}
+
+/// As text, and by the same filters in what was kept.
+fn is_shown(path: &Path, events: &[Value]) -> Result<()> {
+    let lines: Vec<_> = events.iter().map(|event| format!("{event}\n")).collect();
+    let file = replay::File::new("placed", lines.concat().as_bytes())?;
+    let short = &ID[..12];
+    let shown = |arguments: &[&str]| -> Result<String> {
+        let output = replay::replay(path, &file, arguments)?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let all = shown(&[])?;
+    ensure!(
+        all.lines().count() == 3
+            && all.contains(&format!("@{short} netns "))
+            && all.contains("@tracer-live-who netns "),
+        "{all}"
+    );
+    let one = shown(&["--container", short])?;
+    ensure!(one.lines().count() == 1 && one.contains(short), "{one}");
+    let none = shown(&["--container", short, "--comm", "served"])?;
+    ensure!(none.is_empty(), "{none}");
+    Ok(())
+}
+
+/// Filters, alone and together, on real failures.
+pub(crate) fn filters(path: &Path) -> Result<()> {
+    let desert = Desert::new()?;
+    let (one, other) = (desert.role("asked-for")?, desert.role("bystander")?);
+    let all = [&one, &other];
+    let inum = desert.space.inum;
+    let port = NOWHERE.rsplit(':').next().unwrap_or_default();
+    for (filter, expected) in [
+        (format!("--netns {inum} --kind connect_failed"), &all[..]),
+        (
+            format!(
+                "--comm asked-for --uid 0 --dst 127.0.0.0/8 --port {port} --cause ports_exhausted"
+            ),
+            &[&one],
+        ),
+        (
+            format!("--comm asked-for --comm bystander --netns {inum}"),
+            &all,
+        ),
+        (format!("--pid {} --pid {}", one.pid, other.pid), &all),
+        ("--comm asked-for --uid 4242".to_owned(), &[]),
+        (format!("--netns {inum} --dst 10.0.0.0/8"), &[]),
+        (
+            format!("--netns {inum} --kind syn_dropped --kind bind_failed"),
+            &[],
+        ),
+    ] {
+        Told::of(path, &filter, &desert, &all)?.is(&filter, 2, expected)?;
+    }
+    Ok(())
+}
+
+/// What the kernel side can tell by itself it does not describe, and counts all the same.
+pub(crate) fn in_kernel(path: &Path) -> Result<()> {
+    const MANY: u64 = 200;
+    let desert = Desert::new()?;
+    let (one, other) = (desert.role("asked-for")?, desert.role("bystander")?);
+    let inum = desert.space.inum;
+    for (filter, expected, early) in [
+        (format!("--pid {}", one.pid), &[&one][..], MANY),
+        (format!("--pid {} --netns {inum}", one.pid), &[&one], MANY),
+        ("--kind bind_failed".to_owned(), &[], MANY + 1),
+        ("--cause address_taken".to_owned(), &[], MANY + 1),
+        ("--netns 1".to_owned(), &[], MANY + 1),
+        // These only user space can tell.
+        (format!("--comm asked-for --netns {inum}"), &[&one], 0),
+    ] {
+        let arguments: Vec<_> = filter.split_whitespace().collect();
+        let tracer = Tracer::started(path, &arguments)?;
+        let failed = other.ok(&format!("repeat tcp4 {MANY} {NOWHERE}"))?;
+        ensure!(u64::try_from(failed)? == MANY, "{failed} failed");
+        fail_once(&one)?;
+        let records = tracer.stop()?;
+        verdict::add_up(&tracer).with_context(|| filter.clone())?;
+        let told = Told {
+            tracer,
+            inum,
+            records,
+        };
+        told.is(&filter, MANY + 1, expected)?;
+        // Others may fail on this machine meanwhile.
+        let left_out = told.total("filtered_in_kernel")?;
+        let is_early = left_out >= early && (early > 0 || left_out < MANY);
+        ensure!(is_early, "{filter}: {left_out} left out in the kernel");
+        ensure!(told.total("filtered")? >= MANY, "{filter}");
+    }
+    Ok(())
+}
+
+/// A drop is of whoever is responsible and of whoever holds the listener, not of the
+/// client.
+pub(crate) fn drops(path: &Path) -> Result<()> {
+    const ADDR: &str = "127.0.0.1:8080";
+    let space = Namespace::new()?;
+    let server = Role::start(&space, "slow-server")?;
+    server.ok(&format!("listener tcp4 {ADDR} 2"))?;
+    let holder = server.fork("co-holder", None)?;
+    let client = Role::start(&space, "client")?;
+    let filter = format!("--pid {} --dst 127.0.0.0/8 --port 8080", holder.pid);
+    let arguments: Vec<_> = filter.split_whitespace().collect();
+    let tracer = Tracer::started(path, &arguments)?;
+    if tracer.hook("syn_drop").0 == "none" {
+        return Err(Skip::because("nothing sees drops"));
+    }
+    client.connects("tcp4", 6, ADDR)?;
+    let is_told = tracer.await_events(space.inum, |events| events.len() >= 3);
+    let records = tracer.stop()?;
+    let events = tracer.events_in(space.inum);
+    ensure!(is_told, "{} drops were told", events.len());
+    for event in &events {
+        let holders = event["holders"].as_array().into_iter().flatten();
+        let pids: Vec<_> = holders.map(|one| &one["pid"]).collect();
+        ensure!(pids.contains(&&Value::from(holder.pid)), "{event}");
+    }
+    let is_explained = records.iter().any(|record| record["type"] == "queue");
+    ensure!(is_explained, "no queue record");
+    let nobodys = format!("--pid {}", client.pid);
+    let tracer = Tracer::started(path, &["--pid", &client.pid.to_string()])?;
+    client.connects("tcp4", 3, ADDR)?;
+    let told = Told {
+        records: tracer.stop()?,
+        tracer,
+        inum: space.inum,
+    };
+    ensure!(told.events().is_empty(), "{nobodys}: {:?}", told.events());
+    ensure!(!told.counts()?.is_empty(), "{nobodys}: nothing counted");
+    verdict::add_up(&told.tracer)?;
+    Ok(())
+}
