@@ -11,59 +11,60 @@ use tracer_common::{Cause, FILTER_VALUES, Kind};
 pub(crate) use cidr::Cidr;
 pub(crate) use facts::{Facts, Person};
 
+/// Above the flags in `--help`. Not for the whole group: clap would put whatever
+/// follows it there, too.
+const HEADING: &str =
+    "Filters (one repeated: any value will do; several: all must; totals stay the machine's)";
+
 /// What was asked for. A failure must meet every flag that is given; of a flag that
 /// is repeated, any value.
-// No doc comment on the fields' group but the heading: clap would print it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
-#[command(
-    next_help_heading = "Filters (each may be repeated: any value will do; several filters: all must)"
-)]
 pub(crate) struct Filter {
     /// Failures of this process: as caller, or as holder of the listener. Example:
     /// --pid 4711
-    #[arg(long = "pid", value_name = "PID")]
+    #[arg(help_heading = HEADING, long = "pid", value_name = "PID")]
     pub(crate) pids: Vec<u32>,
 
     /// .. of processes with this name. Example: --comm nginx
-    #[arg(long = "comm", value_name = "NAME")]
+    #[arg(help_heading = HEADING, long = "comm", value_name = "NAME")]
     pub(crate) comms: Vec<String>,
 
     /// .. of processes of this user. Example: --uid 33
-    #[arg(long = "uid", value_name = "UID")]
+    #[arg(help_heading = HEADING, long = "uid", value_name = "UID")]
     pub(crate) uids: Vec<u32>,
 
     /// .. of processes in this cgroup or below. Example: --cgroup /system.slice
-    #[arg(long = "cgroup", value_name = "PATH", value_parser = cgroup)]
+    #[arg(help_heading = HEADING, long = "cgroup", value_name = "PATH", value_parser = cgroup)]
     pub(crate) cgroups: Vec<String>,
 
     /// .. in this container: its name, or how its id begins. Example: --container web
-    #[arg(long = "container", value_name = "NAME|ID", value_parser = not_empty)]
+    #[arg(help_heading = HEADING, long = "container", value_name = "NAME|ID", value_parser = not_empty)]
     pub(crate) containers: Vec<String>,
 
     /// .. of this systemd unit. Example: --unit nginx.service, or --unit nginx
-    #[arg(long = "unit", value_name = "UNIT", value_parser = not_empty)]
+    #[arg(help_heading = HEADING, long = "unit", value_name = "UNIT", value_parser = not_empty)]
     pub(crate) units: Vec<String>,
 
     /// Failures with this port, local or remote. Example: --port 5432
-    #[arg(long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help_heading = HEADING, long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) ports: Vec<u16>,
 
     /// Failures on the way to this address or network: of a connect() its
     /// destination, else the local address. Example: --dst 10.0.0.0/8
-    #[arg(long = "dst", value_name = "CIDR", value_parser = Cidr::parse)]
+    #[arg(help_heading = HEADING, long = "dst", value_name = "CIDR", value_parser = Cidr::parse)]
     pub(crate) destinations: Vec<Cidr>,
 
     /// Failures in this network namespace: its name, or its inode number. Example:
     /// --netns blue
-    #[arg(long = "netns", value_name = "NAME|INODE", value_parser = Netns::parse)]
+    #[arg(help_heading = HEADING, long = "netns", value_name = "NAME|INODE", value_parser = Netns::parse)]
     pub(crate) netns: Vec<Netns>,
 
     /// Failures of this kind. Example: --kind syn_dropped
-    #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
+    #[arg(help_heading = HEADING, long = "kind", value_name = "KIND", value_parser = kind)]
     pub(crate) kinds: Vec<Kind>,
 
     /// Failures for this cause. Example: --cause ports_exhausted
-    #[arg(long = "cause", value_name = "CAUSE", value_parser = cause)]
+    #[arg(help_heading = HEADING, long = "cause", value_name = "CAUSE", value_parser = cause)]
     pub(crate) causes: Vec<Cause>,
 }
 
