@@ -23,7 +23,7 @@ fn what_tracer_writes_is_read_fast() {
     let mut fast = 0;
     for _ in 0..2_000 {
         let line = line(&failure(&mut dice));
-        let read = event(line.as_bytes(), true);
+        let read = event(line.as_bytes());
         let is_unusual = line.contains("\\u") || line.contains(r#""comm":"a b\"#);
         assert!(read.is_some() || is_unusual, "{line}");
         if read.is_some() {
@@ -43,7 +43,7 @@ fn what_is_changed_is_read_right_or_left_to_others() {
         for _ in 0..=dice.roll(2) {
             change(&mut line, &mut dice);
         }
-        match event(&line, true) {
+        match event(&line) {
             None => left += 1,
             read => {
                 let text = String::from_utf8_lossy(&line);
