@@ -5,8 +5,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::Read,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -119,7 +120,12 @@ fn docker_name(directory: &Path, id: &str) -> Option<String> {
     if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let file = File::open(directory.join(id).join("config.v2.json")).ok()?;
+    // Whatever stands there: nobody is waited for.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(directory.join(id).join("config.v2.json"))
+        .ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
     }

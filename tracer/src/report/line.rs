@@ -27,7 +27,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Line> {
     }
 }
 
-/// The same with all that is in it; slowly.
+/// The same with all that is in it, slowly: for who asks for more than an event keeps.
 pub(super) fn whole(line: &[u8]) -> Option<Line> {
     object(line).map(Line::Other)
 }

@@ -423,6 +423,7 @@ mod tests {
             since: Timestamp::UNIX_EPOCH,
             is_final: true,
             health: Health::default(),
+            filtered_in_kernel: 0,
             malformed: 0,
             counts: BTreeMap::from([
                 ((NETNS, kind, cause), count),

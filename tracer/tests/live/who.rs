@@ -115,24 +115,28 @@ impl Told {
     }
 }
 
+/// What whoever may create cgroups can do to a terminal.
+const HOSTILE: &str = "\u{1b}]52;c;AAAA\u{7}\u{1b}[2J\u{9b}31m\u{202e}x\\.service";
+
 /// A process in a cgroup that is named like a container's is in that container.
 pub(crate) fn contained(path: &Path) -> Result<()> {
     let groups = [
         Group::new(&format!("docker-{ID}.scope"))?,
         Group::new("tracer-live-who.service")?,
+        Group::new(HOSTILE)?,
     ];
     let desert = Desert::new()?;
     let named = Named::new(&desert.space)?;
     let roles = [
         desert.role("contained")?,
         desert.role("served")?,
-        desert.role("loose")?,
+        desert.role("hostile")?,
     ];
     for (group, role) in groups.iter().zip(&roles) {
         group.join(role)?;
     }
-    let [contained, served, loose] = &roles;
-    let all = [contained, served, loose];
+    let [contained, served, hostile] = &roles;
+    let all = [contained, served, hostile];
     let filter = format!("--netns {}", named.name());
     let told = Told::of(path, &filter, &desert, &all)?;
     told.is(&filter, 3, &all)?;
@@ -193,7 +197,10 @@ fn is_as_placed(events: &[Value], netns_name: &str) -> Result<()> {
             && is_at(second, "/tracer-live-who.service"),
         "{second}"
     );
-    ensure!(third["process"]["container"].is_null(), "{third}");
+    ensure!(
+        third["process"]["unit"] == HOSTILE && is_at(third, &format!("/{HOSTILE}")),
+        "{third}"
+    );
     Ok(())
 }
 
@@ -211,9 +218,12 @@ fn is_shown(path: &Path, events: &[Value]) -> Result<()> {
     ensure!(
         all.lines().count() == 3
             && all.contains(&format!("@{short} netns "))
-            && all.contains("@tracer-live-who netns "),
+            && all.contains("@tracer-live-who netns ")
+            && all.contains(r"@\x1b]52;c;AAAA\x07\x1b[2J\u{9b}31m\u{202e}x\\ netns "),
         "{all}"
     );
+    let acts = |character: char| character.is_control() && character != '\n';
+    ensure!(!all.contains(acts), "{all:?}");
     let one = shown(&["--container", short])?;
     ensure!(one.lines().count() == 1 && one.contains(short), "{one}");
     let none = shown(&["--container", short, "--comm", "served"])?;

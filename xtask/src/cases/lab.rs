@@ -33,7 +33,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// One of the two namespaces.
 #[derive(Debug)]
 pub(super) struct Side {
-    namespace: String,
+    pub(super) namespace: String,
     /// Its address on the wire.
     pub(super) ip: &'static str,
     /// As tracer's `netns`.

@@ -26,7 +26,7 @@ pub(super) fn write(place: &Place, name: &str, output: &str, lab: &Lab) -> Resul
         strangers.is_empty(),
         "something failed outside of the case too, in namespaces {strangers:?}: try again when that is over"
     );
-    let answer = cut(output);
+    let answer = as_in_pages(&cut(output), lab);
     ensure!(
         !answer.contains(&place.root.display().to_string()),
         "tracer's output has paths of this machine:\n{answer}"
@@ -36,6 +36,12 @@ pub(super) fn write(place: &Place, name: &str, output: &str, lab: &Lab) -> Resul
     let (before, _, after) = split(&page)?;
     fs::write(&path, format!("{before}{BEGIN}{answer}{END}{after}"))?;
     Ok(())
+}
+
+/// The namespaces under the names that the pages' commands give them.
+fn as_in_pages(answer: &str, lab: &Lab) -> String {
+    let answer = answer.replace(&lab.client.namespace, "client");
+    answer.replace(&lab.server.namespace, "server")
 }
 
 fn path(place: &Place, name: &str) -> PathBuf {
