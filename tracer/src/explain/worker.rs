@@ -137,8 +137,9 @@ fn work(closers: Option<Closers>, requests: &Receiver<Request>, answers: &Unboun
 const TCP: u16 = 6;
 
 fn find(inum: u32) -> io::Result<PathBuf> {
-    netns::find(inum)
-        .ok_or_else(|| io::Error::other("the network namespace has no processes any more"))
+    netns::find(inum).ok_or_else(|| {
+        io::Error::other("no process that tracer can look into is in the network namespace")
+    })
 }
 
 /// A namespace as it was a moment ago.

@@ -61,7 +61,7 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         set: Set::DAC_READ_SEARCH,
         purpose: "to list other users' file descriptors, and to read tracefs",
         cost: Some(
-            "other users' file descriptors cannot be listed, nor tracefs be read: who holds ports and listeners may stay unknown, and tracepoints and kprobes cannot be attached",
+            "other users' file descriptors cannot be listed, nor tracefs be read but by root: who holds ports and listeners may stay unknown, and tracepoints may not be attached",
         ),
         implied_by: Set::DAC_OVERRIDE,
         is_kept: true,

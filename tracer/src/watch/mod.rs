@@ -25,7 +25,7 @@ use crate::{
     startup::{self, Startup},
 };
 use child::{Child, Waiting};
-use session::{Ready, Session};
+use session::{Early, Ready, Session};
 
 /// How often namespaces are looked for and losses are reported.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -100,13 +100,14 @@ async fn trace(
     // Attaching takes a while: what is wrong with the file is said at once.
     output.reserve()?;
     let (probe, mut startup) = startup::attach(arguments, privileges)?;
-    // It keeps the privileges that tracer was started with; tracer does not.
-    let command = Waiting::new(&arguments.command)?;
-    give_up_privileges(arguments, &probe, &mut startup, &output)?;
+    let early = Early::look();
     if output.has_json() {
         startup.look_around();
     }
-    let mut session = Session::new(probe, arguments, output)?;
+    // It keeps the privileges that tracer was started with; tracer does not.
+    let command = Waiting::new(&arguments.command)?;
+    give_up_privileges(arguments, &probe, &mut startup, &output)?;
+    let mut session = Session::new(probe, early, arguments, output)?;
     session.start(&startup)?;
     let mut child = command.spawn()?;
     let period = interval.unwrap_or(NEVER);

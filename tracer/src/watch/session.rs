@@ -42,6 +42,22 @@ pub(super) struct Session {
     _probe: Probe,
 }
 
+/// What is looked at before privileges are given up: who listens, and what namespaces
+/// there are.
+pub(super) struct Early {
+    namespaces: Namespaces,
+    attributor: Attributor,
+}
+
+impl Early {
+    pub(super) fn look() -> Self {
+        Self {
+            namespaces: Namespaces::new(),
+            attributor: Attributor::new(),
+        }
+    }
+}
+
 /// The kernel side's diagnostics, for `-v`.
 type Log = aya_log::EbpfLogger<&'static dyn log::Log>;
 
@@ -53,7 +69,16 @@ pub(super) enum Ready {
 }
 
 impl Session {
-    pub(super) fn new(mut probe: Probe, arguments: &Run, output: Output) -> Result<Self> {
+    pub(super) fn new(
+        mut probe: Probe,
+        early: Early,
+        arguments: &Run,
+        output: Output,
+    ) -> Result<Self> {
+        let Early {
+            mut namespaces,
+            attributor,
+        } = early;
         let live = Live::new(probe.take_map::<aya::maps::RingBuf<_>>("EVENTS")?)?;
         let counters = Counters::new(&mut probe)?;
         let log = if arguments.verbose {
@@ -64,7 +89,6 @@ impl Session {
         let sees_closers = probe.serves(Purpose::Closer);
         let sees_accepts = probe.serves(Purpose::Acceptor);
         let closers = sees_closers.then(|| Closers::new(&mut probe)).transpose()?;
-        let mut namespaces = Namespaces::new();
         let baseline = Reading::take(&counters, &mut namespaces)?;
         namespaces.start_here();
         Ok(Self {
@@ -72,7 +96,7 @@ impl Session {
             counters,
             namespaces,
             baseline,
-            attributor: Attributor::new(),
+            attributor,
             explainer: Explainer::new(closers, sees_accepts)?,
             output,
             pids: arguments.pids.clone(),
