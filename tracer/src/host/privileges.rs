@@ -136,7 +136,7 @@ pub(crate) fn kept(wish: Wish) -> Set {
 }
 
 /// What it costs to keep nothing.
-pub(crate) const COST_OF_NONE: &str = "--drop-all: other processes' file descriptors cannot be read, nor other network namespaces be looked into: who holds ports, listeners from before tracer and new namespaces' own counters stay unknown";
+pub(crate) const COST_OF_NONE: &str = "--drop-all: who holds ports is not known, nor are the ports of other network namespaces; processes that appear later have no exe; the kernel's counters of namespaces that appear later are not read";
 
 #[cfg(test)]
 mod tests {

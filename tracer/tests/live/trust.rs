@@ -188,8 +188,11 @@ pub(crate) fn doctor(path: &Path) -> Result<()> {
     tracer.stop()?;
     ensure!(object["stopped"].is_null(), "{object}");
     ensure!(!is_lossy || object["exit_code"] == 1, "{object}");
-    let unit = "kernel_memory";
-    ensure!(level(&object, unit)?.1.contains("maps 1"), "{object}");
+    let memory = level(&object, "kernel_memory")?.1;
+    ensure!(
+        memory.starts_with("maps ") && !memory.starts_with("maps 0.0"),
+        "{memory}"
+    );
     // People see the same.
     let text = output(&mut tracer::verb(path, "doctor"))?;
     let verdict = object["text"].as_str().context("no text")?;
