@@ -46,6 +46,7 @@ pub fn capture(path: &Path, load: Load) -> Result<()> {
         rotation: Rotation::default(),
     };
     let mut output = Output::new(None, Some(options));
+    output.reserve()?;
     output.startup(&mix.startup(), false)?;
     let begun = Instant::now();
     for number in 0..load.events {

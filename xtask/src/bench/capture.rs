@@ -253,7 +253,7 @@ impl Bench {
             );
             Ok(())
         };
-        let script = "\"$0\" replay --from \"$1Z\" --format json long.zst | head -n 2";
+        let script = "\"$0\" replay --from \"$1Z\" --format json long.zst | grep -m 1 event";
         let replay = self.cost(&["sh", "-c", script, &self.tracer, &time])?;
         found(self)?;
         let script = "zstdcat long.zst | grep -m 1 \"time\\\":\\\"$0\"";
