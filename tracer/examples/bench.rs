@@ -8,7 +8,7 @@ use tracer::bench::{self, Load};
 fn main() -> Result<ExitCode> {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let [what, file, events, rate] = words.as_slice() else {
-        bail!("usage: bench capture|json|nothing FILE EVENTS RATE");
+        bail!("usage: bench capture|json|rows FILE EVENTS RATE");
     };
     let number = |text: &str| text.parse().with_context(|| format!("{text} is no number"));
     let load = Load {
@@ -19,7 +19,7 @@ fn main() -> Result<ExitCode> {
     match what.as_str() {
         "capture" => bench::capture(file, load)?,
         "json" => bench::json(file, load)?,
-        "nothing" => bench::nothing(load),
+        "rows" => bench::rows(file, load)?,
         other => bail!("{other} cannot be measured"),
     }
     Ok(ExitCode::SUCCESS)

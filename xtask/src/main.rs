@@ -1,5 +1,6 @@
 //! The commands behind `cargo xtask`.
 
+mod bench;
 mod binaries;
 mod bpf_linker;
 mod browser;
@@ -39,6 +40,9 @@ cargo xtask view [--write]     run tracer watch in tmux and judge what it shows;
                                --write draws the pictures of docs/pictures
 cargo xtask browser            render the HTML report in Chromium and judge it
 cargo xtask duckdb             compare what DuckDB finds in exports with what was recorded
+cargo xtask bench capture [--events N] [--write]
+                               measure writing, counting and seeking beside other ways;
+                               --write puts the tables into docs/benchmarks.md
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
                                run the live tests in virtual machines
@@ -77,6 +81,9 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["browser"] => test::browser(&Place::find()?)?,
         ["duckdb"] => test::duckdb(&Place::find()?)?,
         [cases::duckdb::INSIDE, words @ ..] => cases::duckdb::inside(&Place::find()?, words)?,
+        ["bench", words @ ..] => {
+            bench::run(&Place::find()?, &bench::Choice::parse(words)?).map(|()| true)?
+        }
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
         ["fuzz", words @ ..] => fuzz::command(&Place::find()?, &fuzz::Choice::parse(words)?)?,

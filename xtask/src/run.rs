@@ -144,7 +144,8 @@ fn start(child: std::io::Result<Child>, command: &Command) -> Result<Child> {
     child.with_context(|| format!("cannot run {}", name(command)))
 }
 
-fn succeeded(status: ExitStatus, command: &Command, stderr: &str) -> Result<()> {
+/// Makes a failure a sentence.
+pub(crate) fn succeeded(status: ExitStatus, command: &Command, stderr: &str) -> Result<()> {
     if status.success() {
         return Ok(());
     }
