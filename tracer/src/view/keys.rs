@@ -33,6 +33,18 @@ pub(super) enum Action {
     Clear,
 }
 
+/// A terminal sends Alt with a key as Esc and that key; so it does when somebody
+/// presses both quickly, and only that means anything here.
+pub(super) fn pressed(key: KeyEvent) -> impl Iterator<Item = KeyEvent> {
+    let alone = key.modifiers.difference(KeyModifiers::ALT);
+    let escape = KeyEvent::new_with_kind(KeyCode::Esc, KeyModifiers::NONE, key.kind);
+    let escape = (alone != key.modifiers).then_some(escape);
+    escape.into_iter().chain([KeyEvent {
+        modifiers: alone,
+        ..key
+    }])
+}
+
 /// `typing`: a filter is being typed.
 pub(super) fn action(key: KeyEvent, typing: bool) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
@@ -51,15 +63,16 @@ pub(super) fn action(key: KeyEvent, typing: bool) -> Option<Action> {
         KeyCode::Down => Action::Down,
         KeyCode::PageUp => Action::PageUp,
         KeyCode::PageDown => Action::PageDown,
-        _ if control || key.modifiers.contains(KeyModifiers::ALT) => return None,
-        KeyCode::Enter if typing => Action::Accept,
         KeyCode::Esc if typing => Action::Clear,
+        KeyCode::Esc => Action::Back,
+        _ if control => return None,
+        KeyCode::Enter if typing => Action::Accept,
         KeyCode::Backspace if typing => Action::Rub,
         KeyCode::Char(character) if typing => Action::Type(character),
         KeyCode::Home => Action::First,
         KeyCode::End => Action::Last,
         KeyCode::Enter | KeyCode::Right => Action::Open,
-        KeyCode::Esc | KeyCode::Backspace | KeyCode::Left => Action::Back,
+        KeyCode::Backspace | KeyCode::Left => Action::Back,
         KeyCode::Char(character) => return command(character),
         _ => return None,
     };
@@ -92,6 +105,18 @@ mod tests {
     const CONTROL: KeyModifiers = KeyModifiers::CONTROL;
 
     #[test]
+    fn alt_is_escape_before_a_key() {
+        let codes = |code, modifiers| -> Vec<KeyCode> {
+            let keys = pressed(KeyEvent::new(code, modifiers));
+            keys.map(|key| key.code).collect()
+        };
+        let question = KeyCode::Char('?');
+        assert_eq!(codes(question, NONE), [question]);
+        assert_eq!(codes(question, KeyModifiers::ALT), [KeyCode::Esc, question]);
+        assert_eq!(codes(KeyCode::Esc, KeyModifiers::ALT), [KeyCode::Esc; 2]);
+    }
+
+    #[test]
     fn keys() {
         use KeyCode::{Backspace, Char, Down, End, Enter, Esc, Home, PageDown, PageUp, Tab, Up};
         let table = [
@@ -111,7 +136,6 @@ mod tests {
             ),
             (Char('u'), CONTROL, None, Some(Action::Clear)),
             (Char('x'), CONTROL, None, None),
-            (Char('q'), KeyModifiers::ALT, None, None),
             (
                 Char(' '),
                 NONE,

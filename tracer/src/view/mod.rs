@@ -23,7 +23,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use crossterm::{
-    event::{Event as Input, EventStream},
+    event::{Event as Input, EventStream, KeyEvent},
     terminal::{Clear, ClearType},
 };
 use futures_core::Stream;
@@ -35,7 +35,7 @@ use tokio::{
 };
 
 use crate::{output::aside, record::Record};
-use keys::{Action, action};
+use keys::{Action, action, pressed};
 pub(crate) use state::Scene;
 use state::State;
 use term::Easel;
@@ -174,18 +174,11 @@ impl View {
     pub(crate) fn handle(&mut self, event: Event) -> io::Result<Wish> {
         match event {
             Event::Input(Input::Key(key)) => {
-                let Some(action) = action(key, self.state.is_typing) else {
-                    return Ok(Wish::GoOn);
-                };
-                match action {
-                    Action::Quit => return Ok(Wish::Quit),
-                    Action::Suspend => self.suspend()?,
-                    Action::Redraw => self.clear(),
-                    _ => {}
+                for key in pressed(key) {
+                    if self.press(key)? == Wish::Quit {
+                        return Ok(Wish::Quit);
+                    }
                 }
-                self.state.act(action);
-                // Who presses a key wants to see what it does.
-                self.hurry();
             }
             Event::Input(Input::Resize(..)) => self.hurry(),
             Event::Input(_) => {}
@@ -196,6 +189,22 @@ impl View {
             }
             Event::Draw => self.draw()?,
         }
+        Ok(Wish::GoOn)
+    }
+
+    fn press(&mut self, key: KeyEvent) -> io::Result<Wish> {
+        let Some(action) = action(key, self.state.is_typing) else {
+            return Ok(Wish::GoOn);
+        };
+        match action {
+            Action::Quit => return Ok(Wish::Quit),
+            Action::Suspend => self.suspend()?,
+            Action::Redraw => self.clear(),
+            _ => {}
+        }
+        self.state.act(action);
+        // Who presses a key wants to see what it does.
+        self.hurry();
         Ok(Wish::GoOn)
     }
 

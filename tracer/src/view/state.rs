@@ -69,7 +69,7 @@ impl State {
             selected: None,
             filter: String::new(),
             is_typing: false,
-            size: (80, 24),
+            size: (0, 0),
             is_stale: true,
         }
     }

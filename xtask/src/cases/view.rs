@@ -42,6 +42,9 @@ const REFUSED: &str = include_str!("scripts/refused.py");
 const HOSTILE: &str = "\x1b]52;c;QUJD\x07";
 const HOSTILE_SHOWN: &str = r"\x1b]52;c;QUJD";
 
+/// Where the shell is.
+const CAPTURE: &str = "view.zst";
+
 /// Columns, lines.
 type Size = (u16, u16);
 
@@ -165,10 +168,6 @@ impl Scene {
         self.tmux.line(&format!("TZ=UTC {tracer} {words}"))
     }
 
-    fn capture(&self) -> String {
-        self.lab.directory.join("view.zst").display().to_string()
-    }
-
     /// Waits until the screen has all these words.
     fn shows(&self, words: &[&str]) -> Result<()> {
         let missing = |screen: &str| {
@@ -212,7 +211,7 @@ impl Scene {
 }
 
 fn nothing_yet(scene: &Scene) -> Result<()> {
-    scene.type_tracer(&format!("watch -w {}", scene.capture()))?;
+    scene.type_tracer(&format!("watch -w {CAPTURE}"))?;
     scene.is_viewed()?;
     scene.shows(&[
         "tracer",
@@ -234,12 +233,15 @@ fn failures(scene: &Scene) -> Result<()> {
     server.await_listener(5432)?;
     server.await_listener(8080)?;
     start(client, "clients", CROWD, &[server.ip, "8080", "6"])?;
+    start(client, "metrics", REFUSED, &[])?;
     start(client, "checkout", CHECKOUT, &[server.ip, "5432"])?;
     scene.shows(&[
         "checkout[",
         "ports exhausted",
         "api[",
         "accept queue full",
+        "metrics[",
+        "port in use",
         "TIME_WAIT",
         "closed by checkout[",
         "counted",
@@ -378,7 +380,7 @@ fn terminate(scene: &Scene) -> Result<()> {
 /// The capture that was kept shows the same.
 fn replay(scene: &Scene) -> Result<()> {
     scene.tmux.line("clear")?;
-    scene.type_tracer(&format!("replay {}", scene.capture()))?;
+    scene.type_tracer(&format!("replay {CAPTURE}"))?;
     scene.is_viewed()?;
     scene.shows(&[
         "checkout[",
@@ -390,21 +392,19 @@ fn replay(scene: &Scene) -> Result<()> {
     scene.tmux.key("q")?;
     scene.is_restored()?;
     scene.tmux.line("clear")?;
-    scene.type_tracer(&format!(
-        "replay --plain {} | tail -3; echo END",
-        scene.capture()
-    ))?;
+    scene.type_tracer(&format!("replay --plain {CAPTURE} | tail -3; echo END"))?;
     scene.shows(&["kernel's own", "END"])
 }
 
 /// Where there is no view, there are lines.
 fn lines(scene: &Scene) -> Result<()> {
+    // Of nobody, so that both ends are on one screen.
     let none = [
-        ("watch --plain --duration 1s", ""),
-        ("watch --duration 1s", "TERM=dumb "),
-        ("watch --duration 1s | cat", ""),
-        ("watch --duration 1s < /dev/null", ""),
-        ("watch -- sleep 1", ""),
+        ("watch --pid 1 --plain --duration 1s", ""),
+        ("watch --pid 1 --duration 1s", "TERM=dumb "),
+        ("watch --pid 1 --duration 1s | cat", ""),
+        ("watch --pid 1 --duration 1s < /dev/null", ""),
+        ("watch --pid 1 -- sleep 1", ""),
     ];
     for (words, before) in none {
         scene.tmux.line("clear")?;

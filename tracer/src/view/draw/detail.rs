@@ -118,7 +118,7 @@ fn census(state: &State, row: &Row, width: usize) -> Vec<Line<'static>> {
             lines.push(Line::default());
             lines.push(title("Ports"));
             lines.extend(finding::sentence(&finding::census_title(census), width));
-            lines.push(finding::census_bar(census, width, paint));
+            lines.extend(finding::census_bar(census, width, paint));
             lines.extend(finding::census_legend(census, width, usize::MAX, paint));
             if let Some(how) = words::how_bound_were_found(census) {
                 lines.extend(finding::sentence(&words::harmless(&how), width));

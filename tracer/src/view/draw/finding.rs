@@ -27,8 +27,11 @@ pub(super) fn census_title(census: &Census) -> String {
     }
 }
 
-/// All ports of the range as one bar.
-pub(super) fn census_bar(census: &Census, width: usize, paint: Paint) -> Line<'static> {
+/// All ports of the range as one bar; nothing for a single port.
+pub(super) fn census_bar(census: &Census, width: usize, paint: Paint) -> Option<Line<'static>> {
+    if census.range.is_one_port() {
+        return None;
+    }
     let rest = u64::from(census.free) + u64::from(census.unexplained);
     let amounts: Vec<u64> = census
         .parts
@@ -44,7 +47,7 @@ pub(super) fn census_bar(census: &Census, width: usize, paint: Paint) -> Line<'s
     }
     let free = shares.last().copied().unwrap_or(0);
     spans.push(Span::styled(FREE.to_string().repeat(free), faint()));
-    fit(spans, width)
+    Some(fit(spans, width))
 }
 
 /// What the shapes mean, and who has the ports: at most `most` lines.
@@ -80,6 +83,10 @@ pub(super) fn census_legend(
             let text = format!(" {FREE} {ports:>6} {what}");
             lines.push(fit(vec![Span::raw(text)], width));
         }
+    }
+    if census.parts.is_empty() && is_one_port {
+        let text = " No socket was on it any more when it was looked for.";
+        lines.push(fit(vec![Span::raw(text)], width));
     }
     if lines.len() > most {
         let more = lines.len() - most + 1;

@@ -68,7 +68,7 @@ fn story(state: &State, row: &Row, width: usize) -> Vec<Line<'static>> {
         }
         (Some(census), _) => {
             lines.extend(finding::sentence(&finding::census_title(census), width));
-            lines.push(finding::census_bar(census, width, paint));
+            lines.extend(finding::census_bar(census, width, paint));
             lines.extend(finding::census_legend(census, width, 4, paint));
             lines.extend(finding::advice(&census.advice, width, paint));
         }

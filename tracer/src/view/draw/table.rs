@@ -110,7 +110,7 @@ fn columns(group: Group, width: usize) -> Vec<Column> {
     // A blank beside each.
     let used: usize = columns.iter().map(|column| column.width + 1).sum();
     let free = width.saturating_sub(used + 1);
-    let name = (free * 3 / 5).min(46);
+    let name = (free * 11 / 20).min(46);
     for column in &mut columns {
         match column.what {
             What::Name => column.width = name,
@@ -139,13 +139,12 @@ pub(super) fn lines(state: &State, rows: &[&Row], width: usize, room: usize) -> 
 }
 
 fn heads(columns: &[Column], width: usize) -> Line<'static> {
-    let mut spans = vec![Span::raw(" ")];
-    for column in columns {
-        let text = cell(column.title, column.width, column.side());
-        spans.push(Span::styled(text, faint().underlined()));
-        spans.push(Span::raw(" "));
-    }
-    fit(spans, width)
+    let titles = columns.iter().map(|column| {
+        let title = cell(column.title, column.width, column.side());
+        format!("{title} ")
+    });
+    let text = format!(" {}", titles.collect::<String>());
+    fit(vec![Span::styled(text, faint().underlined())], width)
 }
 
 /// What is not in the table.
@@ -181,20 +180,27 @@ fn line(
     width: usize,
 ) -> Line<'static> {
     let marker = if is_selected { "▸" } else { " " };
+    // Turned round, colours would be grounds.
+    let paint = Paint {
+        has_colour: state.scene.has_colour && !is_selected,
+    };
     let mut spans = vec![Span::raw(marker)];
     for column in columns {
-        spans.extend(content(state, row, column));
+        spans.extend(content(state, row, column, paint));
         spans.push(Span::raw(" "));
     }
     let line = fit(spans, width);
     match is_selected {
-        true => line.patch_style(reversed()),
+        true => {
+            let spans = line.spans.into_iter();
+            let bright = spans.map(|span| span.patch_style(reversed().not_dim()));
+            Line::from_iter(bright)
+        }
         false => line,
     }
 }
 
-fn content(state: &State, row: &Row, column: &Column) -> Vec<Span<'static>> {
-    let paint = Paint::of(state);
+fn content(state: &State, row: &Row, column: &Column, paint: Paint) -> Vec<Span<'static>> {
     let now = state.data().now;
     let width = column.width;
     let (text, style) = match column.what {

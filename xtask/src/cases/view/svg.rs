@@ -4,7 +4,7 @@ use super::Size;
 use std::fmt::Write as _;
 
 /// A cell, and what is around all of them.
-const WIDTH: f64 = 8.4;
+const WIDTH: f64 = 8.0;
 const HEIGHT: f64 = 18.0;
 const MARGIN: f64 = 14.0;
 
@@ -38,7 +38,7 @@ pub(super) fn picture(painted: &str, (columns, lines): Size) -> String {
     let width = f64::from(columns) * WIDTH + 2.0 * MARGIN;
     let height = f64::from(lines) * HEIGHT + 2.0 * MARGIN;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\" font-size=\"14\">\n<title>tracer watch</title>\n<rect width=\"100%\" height=\"100%\" rx=\"10\" fill=\"{BACKGROUND}\"/>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\" font-size=\"13.3\">\n<title>tracer watch</title>\n<rect width=\"100%\" height=\"100%\" rx=\"10\" fill=\"{BACKGROUND}\"/>\n"
     );
     let mut style = Style::default();
     for (line, text) in painted.lines().take(usize::from(lines)).enumerate() {
@@ -83,8 +83,9 @@ fn escape(text: &str) -> Option<(&str, &str)> {
 }
 
 fn apply(style: &mut Style, codes: &str) {
-    for code in codes.split(';') {
-        match code.parse().unwrap_or(0) {
+    let mut codes = codes.split(';').map(|code| code.parse().unwrap_or(0));
+    while let Some(code) = codes.next() {
+        match code {
             0 => *style = Style::default(),
             1 => style.bold = true,
             2 => style.faint = true,
@@ -94,6 +95,8 @@ fn apply(style: &mut Style, codes: &str) {
             24 => style.underlined = false,
             27 => style.reversed = false,
             colour @ 30..=37 => style.colour = Some(colour - 30),
+            // One of 256: `38;5;N`.
+            38 => style.colour = codes.nth(1).filter(|colour| *colour < COLOURS.len()),
             39 => style.colour = None,
             _ => {}
         }
@@ -120,7 +123,9 @@ fn draw(svg: &mut String, line: usize, piece: &Piece) {
     for run in characters.chunk_by(|one, other| block(*one) == block(*other)) {
         match block(run[0]) {
             Some((height, share)) => {
-                let top = y + HEIGHT * (1.0 - height);
+                // Lines of blocks do not touch: easier to look at than in a terminal.
+                let height = height * 0.85;
+                let top = y + HEIGHT * (0.95 - height);
                 let opacity = opacity * share;
                 area(
                     svg,
@@ -219,7 +224,7 @@ mod tests {
 
     #[test]
     fn colours_are_read() {
-        let (pieces, after) = pieces("a\x1b[1;31mb\x1b[0m c\x1b[7md", Style::default());
+        let (pieces, after) = pieces("a\x1b[1;38;5;1mb\x1b[0m c\x1b[7md", Style::default());
         let texts: Vec<_> = pieces
             .iter()
             .map(|piece| (piece.column, piece.text.as_str()))

@@ -35,7 +35,8 @@ impl Tmux {
             .arg(&configuration)
             .args(["new-session", "-d", "-x", &columns.to_string()])
             .args(["-y", &lines.to_string()])
-            .arg("env PS1='$ ' ENV= LC_ALL=C.UTF-8 sh -i")
+            .arg("env -u NO_COLOR PS1='$ ' ENV= LC_ALL=C.UTF-8 sh -i")
+            .current_dir(directory)
             .env("LC_ALL", "C.UTF-8");
         run::capture(&mut command)?;
         Ok(tmux)
