@@ -13,6 +13,7 @@ pub(crate) mod words;
 
 use std::{
     io::{self, IsTerminal, Write},
+    net::SocketAddr,
     path::Path,
     process::ExitCode,
 };
@@ -20,7 +21,8 @@ use std::{
 use crate::{
     capture::write::{Options, Reserved, Writer},
     cli::Format,
-    record::Record,
+    metrics::{self, Metrics, Question},
+    record::{Record, Totals},
     startup::Startup,
 };
 
@@ -32,6 +34,10 @@ pub(crate) struct Output {
     planned: Option<Options>,
     reserved: Option<Reserved>,
     capture: Option<Writer>,
+    /// Where metrics will be.
+    address: Option<SocketAddr>,
+    bound: Option<metrics::Reserved>,
+    metrics: Option<Metrics>,
     /// A record as JSON; its memory is used again for the next.
     line: Vec<u8>,
 }
@@ -62,8 +68,17 @@ impl Output {
             planned: capture,
             reserved: None,
             capture: None,
+            address: None,
+            bound: None,
+            metrics: None,
             line: Vec::new(),
         }
+    }
+
+    /// The same, and metrics at this address.
+    pub(crate) fn with_metrics(mut self, address: Option<SocketAddr>) -> Self {
+        self.address = address;
+        self
     }
 
     /// Whether records are written as JSON anywhere.
@@ -72,11 +87,13 @@ impl Output {
         self.planned.is_some() || self.screen.as_ref().is_some_and(is_json)
     }
 
-    /// Makes sure that the capture can be begun; nothing is written yet.
+    /// Makes sure that the capture can be begun and metrics can be served; nothing
+    /// is written or answered yet.
     ///
     /// # Errors
-    /// It cannot.
+    /// One cannot.
     pub(crate) fn reserve(&mut self) -> anyhow::Result<()> {
+        self.bound = self.address.map(metrics::Reserved::new).transpose()?;
         self.reserved = self.planned.as_ref().map(Reserved::new).transpose()?;
         Ok(())
     }
@@ -87,16 +104,19 @@ impl Output {
         (!planned.is_stdout()).then_some(planned.path.as_path())
     }
 
-    /// Begins the capture, too.
+    /// Begins the capture and the metrics, too.
     ///
     /// # Errors
-    /// The capture cannot be begun, or standard output cannot be written, as for
+    /// The capture or the metrics cannot be begun, or standard output cannot be written, as for
     /// every method here.
     pub(crate) fn startup(&mut self, startup: &Startup, verbose: bool) -> anyhow::Result<()> {
         // Before anything is said: if it cannot be begun, that is all there is to say.
         if let Some(reserved) = self.reserved.take() {
             let line = format!("{}\n", json::startup(startup));
             self.capture = Some(Writer::start(reserved, &line)?);
+        }
+        if let Some(bound) = self.bound.take() {
+            self.metrics = Some(Metrics::start(bound, startup)?);
         }
         match &mut self.screen {
             None => say(&text::startup(startup, verbose)),
@@ -128,6 +148,9 @@ impl Output {
     /// # Errors
     /// Nobody reads on, or standard output cannot be written.
     pub(crate) fn record(&mut self, record: Record<'_>) -> io::Result<()> {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.record(record);
+        }
         if self.has_json() {
             self.line.clear();
             json::write(record, &mut self.line);
@@ -142,6 +165,21 @@ impl Output {
                 Style::Json => out.write_all(&self.line),
                 Style::Text(style) => out.write_all(style.record(record).as_bytes()),
             },
+        }
+    }
+
+    /// What a scrape asks; waits for ever if none comes. Safe to cancel.
+    pub(crate) async fn question(&mut self) -> Question {
+        match &mut self.metrics {
+            Some(metrics) => metrics.question().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Answers it.
+    pub(crate) fn answer(&self, question: Question, totals: Totals) {
+        if let Some(metrics) = &self.metrics {
+            metrics.answer(question, totals);
         }
     }
 

@@ -89,15 +89,12 @@ fn run(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8
     }
 }
 
-async fn trace(
-    arguments: &Run,
-    interval: Option<Duration>,
-    mut output: Output,
-) -> Result<u8, Failed> {
+async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8, Failed> {
+    let mut output = output.with_metrics(arguments.metrics);
     // Before anything is attached, so that no signal finds the default action.
     let mut signals = Signals::new()?;
     let privileges = startup::permitted()?;
-    // Attaching takes a while: what is wrong with the file is said at once.
+    // Attaching takes a while: what is wrong with file or address is said at once.
     output.reserve()?;
     let (probe, mut startup) = startup::attach(arguments, privileges)?;
     let early = Early::look();
@@ -172,6 +169,7 @@ async fn watch_until(
             ready = session.wait() => match ready.context("the ring buffer cannot be polled")? {
                 Ready::Ring => session.drain(BATCH)?,
                 Ready::Finding(answer) => session.found(answer)?,
+                Ready::Scrape(question) => session.answer(question)?,
             }
         }
         if session.is_satisfied() {

@@ -13,6 +13,7 @@ use crate::{
     explain::{closers::Closers, worker::Answer},
     filter::{Facts, Filter},
     host::plan::Purpose,
+    metrics::Question,
     output::{Output, say},
     probe::Probe,
     reconcile::reconcile,
@@ -69,6 +70,8 @@ pub(super) enum Ready {
     /// Something to [`Session::drain`].
     Ring,
     Finding(Answer),
+    /// A scrape to [`Session::answer`].
+    Scrape(Question),
 }
 
 impl Session {
@@ -126,6 +129,7 @@ impl Session {
         tokio::select! {
             biased;
             answer = self.explainer.answer() => Ok(Ready::Finding(answer)),
+            question = self.output.question() => Ok(Ready::Scrape(question)),
             ring = self.live.wait() => ring.map(|()| Ready::Ring),
         }
     }
@@ -214,9 +218,22 @@ impl Session {
     /// Shows the totals so far.
     pub(super) fn totals(&mut self, is_final: bool) -> Result<()> {
         self.namespaces.refresh();
+        let totals = self.count(is_final)?;
+        self.output.record(Record::Totals(&totals))?;
+        Ok(self.output.flush()?)
+    }
+
+    /// Answers a scrape.
+    pub(super) fn answer(&mut self, question: Question) -> Result<()> {
+        let totals = self.count(false)?;
+        self.output.answer(question, totals);
+        Ok(())
+    }
+
+    fn count(&mut self, is_final: bool) -> Result<Totals> {
         let reading = Reading::take(&self.counters, &mut self.namespaces)?;
         let health = self.counters.health()?;
-        let totals = Totals {
+        Ok(Totals {
             time: Timestamp::now(),
             since: self.since,
             is_final,
@@ -227,9 +244,7 @@ impl Session {
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
             netns_names: self.namespaces.names(),
-        };
-        self.output.record(Record::Totals(&totals))?;
-        Ok(self.output.flush()?)
+        })
     }
 
     /// Shows what is left, the totals and the end.
