@@ -37,6 +37,8 @@ cargo xtask cases [--write] [NAME]...
                                --write puts the answers into the pages
 cargo xtask browser            render the HTML report in Chromium and judge it
 cargo xtask duckdb             compare what DuckDB finds in exports with what was recorded
+cargo xtask prometheus         compare what a Prometheus scrapes with what was counted; check the
+                               rules, the dashboard and the DaemonSet in deploy/
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
                                run the live tests in virtual machines
@@ -72,6 +74,10 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["browser"] => test::browser(&Place::find()?)?,
         ["duckdb"] => test::duckdb(&Place::find()?)?,
         [cases::duckdb::INSIDE, words @ ..] => cases::duckdb::inside(&Place::find()?, words)?,
+        ["prometheus"] => test::prometheus(&Place::find()?)?,
+        [cases::prometheus::INSIDE, words @ ..] => {
+            cases::prometheus::inside(&Place::find()?, words)?
+        }
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
         ["fuzz", words @ ..] => fuzz::command(&Place::find()?, &fuzz::Choice::parse(words)?)?,

@@ -40,6 +40,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
         cases::run(place, &binaries.tracer, &cases::Choice::default())?,
         browser::run(place, &binaries.tracer)?,
         cases::duckdb::run(place, &binaries.tracer)?,
+        cases::prometheus::run(place, &binaries.tracer)?,
     ];
     if with_vm {
         runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[])?);
@@ -80,6 +81,12 @@ pub(crate) fn browser(place: &Place) -> Result<bool> {
 /// What DuckDB finds in captures and exports.
 pub(crate) fn duckdb(place: &Place) -> Result<bool> {
     let run = cases::duckdb::run(place, &binaries::tracer(place)?)?;
+    Ok(report(&[run], Counts::default()))
+}
+
+/// What Prometheus sees of tracer's metrics.
+pub(crate) fn prometheus(place: &Place) -> Result<bool> {
+    let run = cases::prometheus::run(place, &binaries::tracer(place)?)?;
     Ok(report(&[run], Counts::default()))
 }
 

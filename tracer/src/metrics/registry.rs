@@ -340,7 +340,8 @@ impl Known {
             to,
             "tracer_described",
             "Failures whose description was written to the ring buffer.",
-            health.described,
+            // With those that filters hid after they were read: it must never fall.
+            health.described + health.filtered.saturating_sub(totals.filtered_in_kernel),
         )?;
         total(
             to,
