@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
     time::Duration,
@@ -139,6 +140,13 @@ pub(crate) struct Run {
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<NonZeroU64>,
+
+    /// Serve metrics for Prometheus (OpenMetrics) at http://ADDR/metrics: 9435 for
+    /// this host alone (127.0.0.1:9435), or an address with a port. What is not
+    /// loopback lets the network see names of processes, listeners and
+    /// destinations, without a password
+    #[arg(long, value_parser = crate::metrics::address, value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
 
     /// Say on standard error why each hook was chosen, and pass on the kernel
     /// side's diagnostics

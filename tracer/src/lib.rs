@@ -25,6 +25,7 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzz;
 mod host;
+mod metrics;
 mod model;
 mod output;
 mod probe;

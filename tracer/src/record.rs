@@ -1,5 +1,5 @@
 //! The one stream: what tracer found out, live or from a file, as every sink
-//! takes it (text, JSON, capture).
+//! takes it (text, JSON, capture, metrics).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -53,6 +53,25 @@ pub(crate) struct Totals {
     /// Drops counted while the kernel's counters were being read: a difference
     /// up to this says nothing.
     pub(crate) meanwhile: u64,
+}
+
+#[cfg(test)]
+impl Totals {
+    /// Some totals, for tests to change.
+    pub(crate) fn example() -> Self {
+        Self {
+            time: Timestamp::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
+            is_final: false,
+            health: Health::default(),
+            filtered_in_kernel: 0,
+            malformed: 0,
+            counts: Counts::new(),
+            rows: Vec::new(),
+            netns_names: BTreeMap::new(),
+            meanwhile: 0,
+        }
+    }
 }
 
 /// What an `end` record tells.

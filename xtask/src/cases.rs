@@ -14,6 +14,7 @@ mod listen_without_accept;
 mod packages;
 mod page;
 mod programs;
+pub(crate) mod prometheus;
 mod proxy_without_keepalive;
 mod records;
 mod server_closes_first;

@@ -43,6 +43,8 @@ cargo xtask duckdb             compare what DuckDB finds in exports with what wa
 cargo xtask bench capture [--events N] [--write]
                                measure writing, counting and seeking beside other ways;
                                --write puts the tables into docs/benchmarks.md
+cargo xtask prometheus         compare what a Prometheus scrapes with what was counted; check the
+                               rules, the dashboard and the DaemonSet in deploy/
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
                                run the live tests in virtual machines
@@ -83,6 +85,10 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         [cases::duckdb::INSIDE, words @ ..] => cases::duckdb::inside(&Place::find()?, words)?,
         ["bench", words @ ..] => {
             bench::run(&Place::find()?, &bench::Choice::parse(words)?).map(|()| true)?
+        }
+        ["prometheus"] => test::prometheus(&Place::find()?)?,
+        [cases::prometheus::INSIDE, words @ ..] => {
+            cases::prometheus::inside(&Place::find()?, words)?
         }
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,

@@ -41,6 +41,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
         cases::view::run(place, &binaries.tracer, false)?,
         browser::run(place, &binaries.tracer)?,
         cases::duckdb::run(place, &binaries.tracer)?,
+        cases::prometheus::run(place, &binaries.tracer)?,
     ];
     if with_vm {
         runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[])?);
@@ -87,6 +88,12 @@ pub(crate) fn browser(place: &Place) -> Result<bool> {
 /// What DuckDB finds in captures and exports.
 pub(crate) fn duckdb(place: &Place) -> Result<bool> {
     let run = cases::duckdb::run(place, &binaries::tracer(place)?)?;
+    Ok(report(&[run], Counts::default()))
+}
+
+/// What Prometheus sees of tracer's metrics.
+pub(crate) fn prometheus(place: &Place) -> Result<bool> {
+    let run = cases::prometheus::run(place, &binaries::tracer(place)?)?;
     Ok(report(&[run], Counts::default()))
 }
 

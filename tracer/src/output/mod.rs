@@ -15,6 +15,7 @@ pub(crate) mod words;
 use std::{
     future::pending,
     io::{self, IsTerminal, Write},
+    net::SocketAddr,
     path::Path,
     process::ExitCode,
 };
@@ -22,7 +23,8 @@ use std::{
 use crate::{
     capture::write::{Options, Reserved, Writer},
     cli::Format,
-    record::Record,
+    metrics::{self, Metrics, Question},
+    record::{Record, Totals},
     startup::Startup,
     view::{self, Scene, View},
 };
@@ -35,6 +37,10 @@ pub(crate) struct Output {
     planned: Option<Options>,
     reserved: Option<Reserved>,
     capture: Option<Writer>,
+    /// Where metrics will be.
+    address: Option<SocketAddr>,
+    bound: Option<metrics::Reserved>,
+    metrics: Option<Metrics>,
     /// A record as JSON; its memory is used again for the next.
     line: Vec<u8>,
 }
@@ -52,6 +58,12 @@ type Lines = io::BufWriter<io::Stdout>;
 
 fn lines() -> Lines {
     io::BufWriter::new(io::stdout())
+}
+
+/// What someone wants while watching goes on.
+pub(crate) enum Asked {
+    View(view::Event),
+    Scrape(Question),
 }
 
 impl Output {
@@ -77,8 +89,17 @@ impl Output {
             planned,
             reserved: None,
             capture: None,
+            address: None,
+            bound: None,
+            metrics: None,
             line: Vec::new(),
         }
+    }
+
+    /// The same, and metrics at this address.
+    pub(crate) fn with_metrics(mut self, address: Option<SocketAddr>) -> Self {
+        self.address = address;
+        self
     }
 
     /// Whether records are written as JSON anywhere.
@@ -86,11 +107,13 @@ impl Output {
         self.planned.is_some() || matches!(self.screen, Some(Screen::Json(_)))
     }
 
-    /// Makes sure that the capture can be begun; nothing is written yet.
+    /// Makes sure that the capture can be begun and metrics can be served; nothing
+    /// is written or answered yet.
     ///
     /// # Errors
-    /// It cannot.
+    /// One cannot.
     pub(crate) fn reserve(&mut self) -> anyhow::Result<()> {
+        self.bound = self.address.map(metrics::Reserved::new).transpose()?;
         self.reserved = self.planned.as_ref().map(Reserved::new).transpose()?;
         Ok(())
     }
@@ -101,16 +124,19 @@ impl Output {
         (!planned.is_stdout()).then_some(planned.path.as_path())
     }
 
-    /// Begins the capture, too.
+    /// Begins the capture and the metrics, too.
     ///
     /// # Errors
-    /// The capture cannot be begun, or standard output cannot be written, as for
+    /// The capture or the metrics cannot be begun, or standard output cannot be written, as for
     /// every method here.
     pub(crate) fn startup(&mut self, startup: &Startup, verbose: bool) -> anyhow::Result<()> {
         // Before anything is said: if it cannot be begun, that is all there is to say.
         if let Some(reserved) = self.reserved.take() {
             let line = format!("{}\n", json::startup(startup));
             self.capture = Some(Writer::start(reserved, &line)?);
+        }
+        if let Some(bound) = self.bound.take() {
+            self.metrics = Some(Metrics::start(bound, startup)?);
         }
         match &mut self.screen {
             None | Some(Screen::Below(_)) => say(&text::startup(startup, verbose)),
@@ -144,6 +170,9 @@ impl Output {
     /// # Errors
     /// Nobody reads on, or standard output cannot be written.
     pub(crate) fn record(&mut self, record: Record<'_>) -> io::Result<()> {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.record(record);
+        }
         if self.has_json() {
             self.line.clear();
             json::write(record, &mut self.line);
@@ -190,6 +219,35 @@ impl Output {
             self.screen = Some(Screen::Below(lines()));
         }
         Ok(())
+    }
+
+    /// What the view or a scrape asks for; waits for ever if neither is there. Safe
+    /// to cancel.
+    pub(crate) async fn asked(&mut self) -> Asked {
+        let (screen, metrics) = (&mut self.screen, &mut self.metrics);
+        let view = async {
+            match screen {
+                Some(Screen::View(view)) => view.wait().await,
+                _ => pending().await,
+            }
+        };
+        let scrape = async {
+            match metrics {
+                Some(metrics) => metrics.question().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            event = view => Asked::View(event),
+            question = scrape => Asked::Scrape(question),
+        }
+    }
+
+    /// Answers a scrape.
+    pub(crate) fn answer(&self, question: Question, totals: Totals) {
+        if let Some(metrics) = &self.metrics {
+            metrics.answer(question, totals);
+        }
     }
 
     /// Ends the capture with what was written.

@@ -438,7 +438,6 @@ mod tests {
                 unavailable: None,
             }],
             meanwhile: 0,
-            filtered_in_kernel: 0,
             netns_names: BTreeMap::new(),
         }
     }

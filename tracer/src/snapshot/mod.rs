@@ -21,6 +21,7 @@ use crate::{
     cli,
     exit::Failed,
     explain::{
+        census::Who,
         finding::BoundUnused,
         owners::{Holders, Owners},
         snapshot,
@@ -34,7 +35,7 @@ use crate::{
 };
 use listeners::Listener;
 use places::Look;
-use ports::Sockets;
+use ports::{Sockets, Table};
 
 /// What a snapshot is of, and when.
 #[derive(Clone, Copy, Debug)]
@@ -203,6 +204,60 @@ pub(crate) fn listening() -> Result<Listening, Failed> {
         told: told.collect(),
         more,
     })
+}
+
+/// The fullest queues of all listeners, up to `limit`, and how many there are
+/// beyond those.
+///
+/// # Errors
+/// As for [`listeners`].
+pub(crate) fn fullest(limit: usize) -> Result<(Vec<Listener>, usize), Failed> {
+    let look = places::look(|| snapshot::list(Protocol::Tcp, LISTENERS))?;
+    let mut people = People {
+        processes: Processes::new(),
+        by_pid: HashMap::new(),
+    };
+    let holders = Holders::of(look.found.iter().flat_map(|(_, listening)| listening));
+    let mut all: Vec<_> = look
+        .found
+        .iter()
+        .flat_map(|(place, listening)| listeners::table(place, listening, &[], |_| Vec::new()))
+        .collect();
+    listeners::fullest_first(&mut all);
+    let more = all.len().saturating_sub(limit);
+    all.truncate(limit);
+    for one in &mut all {
+        one.holders = people.of(holders.pids(one.inode));
+    }
+    Ok((all, more))
+}
+
+/// The ports of every namespace, most exhausted first, with up to `limit`
+/// destinations each. Owners are not looked for, nor bound, unused sockets on
+/// kernels that do not list them: for both every descriptor of the host is read.
+///
+/// # Errors
+/// As for [`ports`].
+pub(crate) fn tables(limit: usize) -> Result<Vec<Table>, Failed> {
+    let look = places::look(|| {
+        let tcp = snapshot::list(Protocol::Tcp, ALL_STATES)?;
+        Ok((settings::read(), tcp))
+    })?;
+    let mut tables: Vec<_> = look
+        .found
+        .into_iter()
+        .filter_map(|(place, (settings, tcp))| {
+            let sockets = Sockets {
+                place,
+                settings,
+                tcp,
+                udp: None,
+            };
+            ports::table(&sockets, limit, |_| Who::Unknown("not asked"))
+        })
+        .collect();
+    ports::most_exhausted_first(&mut tables);
+    Ok(tables)
 }
 
 /// Processes that were looked up; each once.

@@ -111,15 +111,12 @@ fn run(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8
     }
 }
 
-async fn trace(
-    arguments: &Run,
-    interval: Option<Duration>,
-    mut output: Output,
-) -> Result<u8, Failed> {
+async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8, Failed> {
+    let mut output = output.with_metrics(arguments.metrics);
     // Before anything is attached, so that no signal finds the default action.
     let mut signals = Signals::new()?;
     let privileges = startup::permitted()?;
-    // Attaching takes a while: what is wrong with the file is said at once.
+    // Attaching takes a while: what is wrong with file or address is said at once.
     output.reserve()?;
     let (probe, mut startup) = startup::attach(arguments, privileges)?;
     let early = Early::look();
@@ -200,6 +197,7 @@ async fn watch_until(
                     Wish::GoOn => {}
                     Wish::Quit => return Ok(Reason::Interrupted),
                 },
+                Ready::Scrape(question) => session.answer(question)?,
             }
         }
         if session.is_satisfied() {

@@ -13,7 +13,8 @@ use crate::{
     explain::{closers::Closers, worker::Answer},
     filter::{Facts, Filter},
     host::plan::Purpose,
-    output::{Output, say},
+    metrics::Question,
+    output::{Asked, Output, say},
     probe::Probe,
     reconcile::reconcile,
     record::{End, Record, Totals},
@@ -71,6 +72,8 @@ pub(super) enum Ready {
     Ring,
     Finding(Answer),
     View(view::Event),
+    /// A scrape to [`Session::answer`].
+    Scrape(Question),
 }
 
 impl Session {
@@ -127,8 +130,11 @@ impl Session {
     pub(super) async fn wait(&mut self) -> io::Result<Ready> {
         tokio::select! {
             biased;
-            event = self.output.view_event() => Ok(Ready::View(event)),
             answer = self.explainer.answer() => Ok(Ready::Finding(answer)),
+            asked = self.output.asked() => Ok(match asked {
+                Asked::View(event) => Ready::View(event),
+                Asked::Scrape(question) => Ready::Scrape(question),
+            }),
             ring = self.live.wait() => ring.map(|()| Ready::Ring),
         }
     }
@@ -235,6 +241,13 @@ impl Session {
         let totals = self.count(is_final)?;
         self.output.record(Record::Totals(&totals))?;
         Ok(self.output.flush()?)
+    }
+
+    /// Answers a scrape.
+    pub(super) fn answer(&mut self, question: Question) -> Result<()> {
+        let totals = self.count(false)?;
+        self.output.answer(question, totals);
+        Ok(())
     }
 
     fn count(&mut self, is_final: bool) -> Result<Totals> {

@@ -13,7 +13,8 @@ use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
-    bpf, census, export, guest, limits, readme, record, replay, report, say, snapshot, trust, who,
+    bpf, census, export, guest, limits, metrics, readme, record, replay, report, say, snapshot,
+    trust, who,
 };
 
 /// A test of the command line.
@@ -234,6 +235,10 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/who-drops",
         run: who::drops,
+    },
+    CliTest {
+        name: "cli/metrics",
+        run: metrics::all,
     },
     CliTest {
         name: "cli/readme",

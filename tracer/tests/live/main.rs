@@ -14,6 +14,7 @@ mod expect;
 mod export;
 mod guest;
 mod limits;
+mod metrics;
 mod netlink;
 mod netns;
 mod options;

@@ -41,22 +41,41 @@ const SERVICES: [(&str, &[&str]); 2] = [
     ("/usr/sbin/nginx", &["nginx.service"]),
 ];
 
+/// What `xtask prometheus` needs besides.
+const PROMETHEUS: [(&str, &str); 3] = [
+    ("/usr/bin/prometheus", "prometheus"),
+    ("/usr/bin/promtool", "prometheus"),
+    ("/var/lib/dpkg/info/python3-yaml.list", "python3-yaml"),
+];
+
+const PROMETHEUS_SERVICES: [(&str, &[&str]); 1] =
+    [("/usr/bin/prometheus", &["prometheus.service"])];
+
 /// Debian's way to forbid that an installation starts services.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing. Needs root.
 pub(super) fn install() -> Result<()> {
-    if FILES.iter().all(|(file, _)| run::exists(file)) {
+    install_quietly(&FILES, &SERVICES)
+}
+
+/// The same for `xtask prometheus`.
+pub(super) fn install_prometheus() -> Result<()> {
+    install_quietly(&PROMETHEUS, &PROMETHEUS_SERVICES)
+}
+
+fn install_quietly(files: &[(&str, &str)], services: &[(&str, &[&str])]) -> Result<()> {
+    if files.iter().all(|(file, _)| run::exists(file)) {
         return Ok(());
     }
-    let new: Vec<&str> = SERVICES
+    let new: Vec<&str> = services
         .iter()
         .filter(|(file, _)| !run::exists(file))
         .flat_map(|(_, services)| *services)
         .copied()
         .collect();
     let nothing_starts = NothingStarts::new()?;
-    run::need_programs(&FILES)?;
+    run::need_programs(files)?;
     drop(nothing_starts);
     // Without systemd nobody reads what the packages enabled.
     if new.is_empty() || !run::exists("systemctl") {

@@ -1,0 +1,601 @@
+//! What is known → the text that is scraped. Pure.
+//!
+//! Names and labels are told in docs/metrics.md. Whatever is labelled with what
+//! happens on the host is bounded where it is gathered ([`super::tally`],
+//! [`super::look`]).
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, text::encode},
+    registry::Registry,
+};
+use tracer_common::{Cause, Kind};
+
+use super::{
+    Counted,
+    look::{Looker, Ports, Queues, Sight},
+    tally::{OTHER, label},
+    text::{Labels, classic, counter, gauge, moment, number, seconds, total},
+};
+use crate::{probe::Served, reconcile::Row, snapshot::listeners::Listener};
+
+/// What a failure of a kind can be caused by: told from the beginning, because a
+/// counter that begins at 1 seems not to have risen.
+const POSSIBLE: &[(Kind, &[Cause])] = &[
+    (
+        Kind::ConnectFailed,
+        &[
+            Cause::PortsExhausted,
+            Cause::AddressTaken,
+            Cause::NoSourceAddress,
+            Cause::RefusedByPolicy,
+        ],
+    ),
+    (
+        Kind::BindFailed,
+        &[
+            Cause::AddressNotLocal,
+            Cause::PortInUse,
+            Cause::PortsExhausted,
+        ],
+    ),
+    (
+        Kind::ListenFailed,
+        &[Cause::PortInUse, Cause::PortsExhausted],
+    ),
+    (
+        Kind::SynDropped,
+        &[
+            Cause::AcceptQueueFull,
+            Cause::RequestQueueFull,
+            Cause::BacklogReserve,
+            Cause::Other,
+        ],
+    ),
+    (Kind::AckDropped, &[Cause::AcceptQueueFull]),
+    (Kind::OverflowReset, &[Cause::AcceptQueueFull]),
+];
+
+/// Which hooks serve a purpose.
+#[derive(Clone, Debug)]
+pub(super) struct Hook {
+    purpose: &'static str,
+    tier: &'static str,
+    exactness: &'static str,
+}
+
+impl Hook {
+    pub(super) fn of(served: &Served) -> Self {
+        let by = served.by.as_ref();
+        Self {
+            purpose: served.purpose.name(),
+            tier: by.map_or("none", |by| by.tier.name()),
+            exactness: by.map_or("none", |by| by.exactness.name()),
+        }
+    }
+}
+
+/// The same in both forms that scrapers ask for.
+#[derive(Debug, Default)]
+pub(super) struct Exposition {
+    pub(super) open_metrics: String,
+    /// Prometheus's own, older form (version 0.0.4).
+    pub(super) classic: String,
+}
+
+/// Writes down all that is known now.
+///
+/// # Errors
+/// None: writing to a text does not fail.
+pub(super) fn exposition(
+    counted: Counted,
+    hooks: &[Hook],
+    looker: &Looker,
+) -> Result<Exposition, fmt::Error> {
+    let known = Arc::new(Known {
+        counted,
+        hooks: hooks.to_vec(),
+        queues: looker.queues.last.clone(),
+        ports: looker.ports.last.clone(),
+    });
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(known));
+    let mut open_metrics = String::new();
+    encode(&mut open_metrics, &registry)?;
+    let classic = classic(&open_metrics);
+    Ok(Exposition {
+        open_metrics,
+        classic,
+    })
+}
+
+/// All that is known at one moment.
+#[derive(Debug)]
+struct Known {
+    counted: Counted,
+    hooks: Vec<Hook>,
+    queues: Option<Arc<Sight<Queues>>>,
+    ports: Option<Arc<Sight<Ports>>>,
+}
+
+impl Collector for Known {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let to = &mut encoder;
+        self.failures(to)?;
+        self.listeners(to)?;
+        self.ports(to)?;
+        self.kernel(to)?;
+        self.health(to)?;
+        self.looks(to)
+    }
+}
+
+fn kind_and_cause(kind: Kind, cause: Cause) -> Labels {
+    vec![
+        ("kind", kind.name().to_owned()),
+        ("cause", cause.name().to_owned()),
+    ]
+}
+
+impl Known {
+    /// A namespace by number and name.
+    fn netns(&self, netns: u32) -> Labels {
+        let name = self.counted.totals.netns_names.get(&netns);
+        let name = name.map(|name| label(name.as_bytes()));
+        vec![
+            ("netns", netns.to_string()),
+            ("netns_name", name.unwrap_or_default()),
+        ]
+    }
+
+    fn failures(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Counted { totals, tally } = &self.counted;
+        let mut counts: BTreeMap<(Kind, Cause), u64> = POSSIBLE
+            .iter()
+            .flat_map(|(kind, causes)| causes.iter().map(|cause| ((*kind, *cause), 0)))
+            .collect();
+        for ((_, kind, cause), count) in &totals.counts {
+            *counts.entry((*kind, *cause)).or_default() += count;
+        }
+        counter(
+            to,
+            "tracer_failures",
+            "Failures, as counted in the kernel: exact.",
+            counts
+                .into_iter()
+                .map(|((kind, cause), count)| (kind_and_cause(kind, cause), count)),
+        )?;
+        let described = tally.described.iter().map(|((kind, cause, program), n)| {
+            let mut labels = kind_and_cause(*kind, *cause);
+            labels.extend([
+                ("process", program.process.clone()),
+                ("container", program.container.clone()),
+                ("pod_uid", program.pod_uid.clone()),
+                ("unit", program.unit.clone()),
+            ]);
+            (labels, *n)
+        });
+        counter(
+            to,
+            "tracer_failures_described",
+            "Failures that were described, by who is responsible.",
+            described,
+        )?;
+        total(
+            to,
+            "tracer_failures_described_folded",
+            "Described failures that are told of process other, because there are too many series.",
+            tally.folded,
+        )?;
+        let drops = tally.dropped.iter().map(|((netns, local), n)| {
+            let mut labels = match &**local {
+                OTHER => vec![("netns", String::new()), ("netns_name", String::new())],
+                _ => self.netns(*netns),
+            };
+            labels.push(("local", local.to_string()));
+            (labels, *n)
+        });
+        counter(
+            to,
+            "tracer_listener_drops",
+            "Described packets that a listener dropped or answered with a reset, by its address.",
+            drops,
+        )
+    }
+
+    fn listeners(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let queues = self.queues.as_ref().and_then(|sight| sight.found.as_ref());
+        let told = queues.map_or(&[][..], |queues| &queues.told);
+        let addresses = by_address(told);
+        let sample = |(netns, local): &(u32, String), queue: &Address, value| {
+            let mut labels = self.netns(*netns);
+            labels.push(("local", local.clone()));
+            labels.push(("process", queue.process.clone()));
+            (labels, value)
+        };
+        gauge(
+            to,
+            "tracer_listener_accept_queue_length",
+            "Connections that wait for accept(), by address listened on.",
+            addresses
+                .iter()
+                .map(|(key, queue)| sample(key, queue, queue.len)),
+        )?;
+        gauge(
+            to,
+            "tracer_listener_accept_queue_limit",
+            "The limit of that queue; the kernel admits one more.",
+            addresses
+                .iter()
+                .filter_map(|(key, queue)| Some(sample(key, queue, queue.max?))),
+        )?;
+        let Some(queues) = queues else { return Ok(()) };
+        number(
+            to,
+            "tracer_listeners",
+            "Listening TCP sockets of all network namespaces.",
+            queues.told.len() + queues.more,
+        )?;
+        number(
+            to,
+            "tracer_listeners_left_out",
+            "Those of them that are not told, because there are too many: the least full.",
+            queues.more,
+        )
+    }
+
+    fn ports(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let ports = self.ports.as_ref().and_then(|sight| sight.found.as_ref());
+        let tables = ports.map_or(&[][..], |ports| &ports.tables);
+        let towards = ports.map_or(&[][..], |ports| &ports.towards);
+        gauge(
+            to,
+            "tracer_ephemeral_ports_usable",
+            "Ports that a connect() may choose from: the range without reserved ones.",
+            tables
+                .iter()
+                .map(|table| (self.netns(table.place.netns), table.tcp.range.usable)),
+        )?;
+        gauge(
+            to,
+            "tracer_ephemeral_ports_used",
+            "Those of them that some TCP socket is on, whatever its destination.",
+            tables
+                .iter()
+                .map(|table| (self.netns(table.place.netns), table.tcp.used())),
+        )?;
+        let towards = towards.iter().map(|(netns, one)| {
+            let mut labels = self.netns(*netns);
+            labels.push(("source", one.source.to_string()));
+            labels.push(("destination", one.remote.to_string()));
+            (labels, one.used)
+        });
+        gauge(
+            to,
+            "tracer_ephemeral_ports_destination_used",
+            "Those of them that a connect() from this source to this destination cannot have.",
+            towards,
+        )?;
+        let Some(ports) = ports else { return Ok(()) };
+        number(
+            to,
+            "tracer_ephemeral_ports_destinations_left_out",
+            "Destinations that are not told, because there are too many: the least exhausted.",
+            ports.more_destinations,
+        )?;
+        number(
+            to,
+            "tracer_ephemeral_ports_namespaces_left_out",
+            "Network namespaces that are not told, because there are too many: the least exhausted.",
+            ports.more,
+        )
+    }
+
+    /// tracer's counts beside the kernel's own.
+    fn kernel(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let totals = &self.counted.totals;
+        let comparable = || totals.rows.iter().filter(|row| row.unavailable.is_none());
+        let difference = |name: &str, pair: fn(&Row) -> crate::reconcile::Pair| {
+            let sum: i128 = comparable().filter_map(|row| pair(row).difference()).sum();
+            let sum = i64::try_from(sum).unwrap_or(i64::MAX);
+            (vec![("counter", name.to_owned())], sum)
+        };
+        gauge(
+            to,
+            "tracer_kernel_difference",
+            "What the kernel's own counters rose by, less what tracer counted; of all comparable network namespaces.",
+            [
+                difference("ListenOverflows", |row| row.listen_overflows),
+                difference("ListenDrops", |row| row.listen_drops),
+                difference("TCPReqQFullDrop", |row| row.req_qfull_drop),
+            ],
+        )?;
+        number(
+            to,
+            "tracer_kernel_difference_uncertainty",
+            "Drops counted while those counters were read: a difference up to this says nothing.",
+            totals.meanwhile,
+        )?;
+        number(
+            to,
+            "tracer_kernel_namespaces_not_comparable",
+            "Network namespaces with drops whose own counters are gone or not readable.",
+            totals.rows.len() - comparable().count(),
+        )
+    }
+
+    fn health(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Counted { totals, tally } = &self.counted;
+        let health = &totals.health;
+        total(
+            to,
+            "tracer_counted",
+            "All failures counted in the kernel.",
+            health.counted,
+        )?;
+        total(
+            to,
+            "tracer_described",
+            "Failures whose description was written to the ring buffer.",
+            // With those that filters hid after they were read: it must never fall.
+            health.described + health.filtered.saturating_sub(totals.filtered_in_kernel),
+        )?;
+        total(
+            to,
+            "tracer_lost",
+            "Failures whose description was not written: the ring buffer was full.",
+            tally.lost,
+        )?;
+        total(
+            to,
+            "tracer_filtered",
+            "Failures that were counted, and not shown because filters left them out.",
+            health.filtered,
+        )?;
+        total(
+            to,
+            "tracer_malformed",
+            "Descriptions that could not be decoded.",
+            totals.malformed,
+        )?;
+        total(
+            to,
+            "tracer_unplaced",
+            "Failures that tracer_failures lacks: the kernel side's table was full.",
+            health.unplaced,
+        )?;
+        total(
+            to,
+            "tracer_unjudged_syns",
+            "SYNs of which the hooks in use could not tell whether they were dropped.",
+            health.unjudged,
+        )?;
+        let hooks = self.hooks.iter().map(|hook| {
+            let labels = vec![
+                ("purpose", hook.purpose.to_owned()),
+                ("tier", hook.tier.to_owned()),
+                ("exactness", hook.exactness.to_owned()),
+            ];
+            (labels, 1_u32)
+        });
+        gauge(
+            to,
+            "tracer_hook_info",
+            "By which tier of hooks each purpose is served, and how exactly.",
+            hooks,
+        )?;
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        gauge(
+            to,
+            "tracer_build_info",
+            "The version of tracer.",
+            [(version, 1_u32)],
+        )?;
+        number(
+            to,
+            "tracer_up",
+            "1: hooks are attached, and who traces has answered this scrape.",
+            1_u32,
+        )?;
+        moment(
+            to,
+            "tracer_start_time",
+            "When the hooks were in place, since the Unix epoch.",
+            unix(totals.since),
+        )
+    }
+
+    /// How the looks at listeners and ports went.
+    fn looks(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let looks: Vec<_> = [
+            ("listeners", self.queues.as_deref().map(outcome)),
+            ("ports", self.ports.as_deref().map(outcome)),
+        ]
+        .into_iter()
+        .filter_map(|(name, look)| Some((vec![("of", name.to_owned())], look?)))
+        .collect();
+        gauge(
+            to,
+            "tracer_look_success",
+            "Whether the last look at listeners or ports saw anything.",
+            looks
+                .iter()
+                .map(|(labels, (is_found, ..))| (labels.clone(), u32::from(*is_found))),
+        )?;
+        seconds(
+            to,
+            "tracer_look_time",
+            "When that was, since the Unix epoch.",
+            looks
+                .iter()
+                .map(|(labels, (_, time, _))| (labels.clone(), unix(*time))),
+        )?;
+        seconds(
+            to,
+            "tracer_look_duration",
+            "How long it took.",
+            looks
+                .iter()
+                .map(|(labels, (.., took))| (labels.clone(), took.as_secs_f64())),
+        )
+    }
+}
+
+/// Whether something was seen, when, and how long that took.
+fn outcome<T>(sight: &Sight<T>) -> (bool, Timestamp, Duration) {
+    (sight.found.is_some(), sight.time, sight.took)
+}
+
+/// Seconds since the Unix epoch, to the millisecond.
+fn unix(time: Timestamp) -> f64 {
+    Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH))
+        .map(|since| (since.as_secs_f64() * 1_000.0).round() / 1_000.0)
+        .unwrap_or_default()
+}
+
+/// The queues at one address of one namespace: listeners may share it
+/// (`SO_REUSEPORT`).
+#[derive(Debug, Default)]
+struct Address {
+    len: u64,
+    max: Option<u64>,
+    /// Who has the fullest of them open.
+    process: String,
+}
+
+/// `told`: fullest first.
+fn by_address(told: &[Listener]) -> BTreeMap<(u32, String), Address> {
+    let mut addresses: BTreeMap<_, Address> = BTreeMap::new();
+    for one in told {
+        let key = (one.place.netns, one.local.to_string());
+        let address = addresses.entry(key).or_insert_with(|| Address {
+            process: one
+                .holders
+                .first()
+                .map_or_else(String::new, |holder| label(&holder.comm)),
+            ..Address::default()
+        });
+        address.len += u64::from(one.len);
+        if let Some(max) = one.max {
+            *address.max.get_or_insert_default() += u64::from(max);
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        metrics::tally::Tally,
+        model::{Failure, Process, Role},
+        record::{Record, Totals},
+        snapshot::places::Place,
+        source::counters::Counts,
+    };
+
+    fn listener(port: u16, comm: &str, len: u32) -> Listener {
+        Listener {
+            place: Place {
+                netns: 7,
+                name: None,
+            },
+            local: ([0, 0, 0, 0], port).into(),
+            is_ipv6: false,
+            inode: 1,
+            uid: 0,
+            len,
+            max: Some(10),
+            drops: None,
+            towards: Default::default(),
+            holders: vec![Process {
+                comm: comm.into(),
+                ..Process::default()
+            }],
+        }
+    }
+
+    fn known() -> Known {
+        let mut tally = Tally::default();
+        let process = Process {
+            comm: b"a\"}\n\x1b\\".to_vec(),
+            ..Process::default()
+        };
+        tally.add(Record::Failure(&Failure {
+            process: Some((process, Role::Caller)),
+            ..Failure::example()
+        }));
+        let failed = |netns| (netns, Kind::ConnectFailed, Cause::PortsExhausted);
+        let totals = Totals {
+            counts: Counts::from([(failed(1), 2), (failed(7), 3)]),
+            netns_names: BTreeMap::from([(7, "blue".into())]),
+            ..Totals::example()
+        };
+        let told = vec![
+            listener(80, "nginx", 9),
+            listener(80, "nginx", 1),
+            listener(81, "x", 0),
+        ];
+        Known {
+            counted: Counted { totals, tally },
+            hooks: Vec::new(),
+            queues: Some(Arc::new(Sight {
+                found: Some(Queues { told, more: 5 }),
+                time: Timestamp::UNIX_EPOCH,
+                took: Duration::from_millis(20),
+            })),
+            ports: None,
+        }
+    }
+
+    fn text() -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(known()));
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn what_is_known_is_told() -> fmt::Result {
+        let text = text()?;
+        for line in [
+            r#"tracer_failures_total{kind="connect_failed",cause="ports_exhausted"} 5"#,
+            r#"tracer_failures_total{kind="ack_dropped",cause="accept_queue_full"} 0"#,
+            r#"tracer_failures_described_total{kind="connect_failed",cause="ports_exhausted",process="a\"}\\x0a\\x1b\\\\",container="",pod_uid="",unit=""} 1"#,
+            // Two that share an address.
+            r#"tracer_listener_accept_queue_length{netns="7",netns_name="blue",local="0.0.0.0:80",process="nginx"} 10"#,
+            r#"tracer_listener_accept_queue_limit{netns="7",netns_name="blue",local="0.0.0.0:80",process="nginx"} 20"#,
+            "tracer_listeners 8",
+            "tracer_listeners_left_out 5",
+            r#"tracer_look_duration_seconds{of="listeners"} 0.02"#,
+            "# UNIT tracer_start_time_seconds seconds",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line}: {text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        Ok(())
+    }
+
+    #[test]
+    fn every_series_and_family_is_told_once() -> fmt::Result {
+        let text = text()?;
+        let mut seen = std::collections::HashSet::new();
+        for line in text.lines() {
+            let what = match line.strip_prefix('#') {
+                Some(comment) => {
+                    comment.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ") + line
+                }
+                None => line
+                    .rsplit_once(' ')
+                    .map_or(line, |(series, _)| series)
+                    .to_owned(),
+            };
+            assert!(seen.insert(what), "twice: {line}");
+        }
+        Ok(())
+    }
+}
