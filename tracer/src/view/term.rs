@@ -178,17 +178,17 @@ mod tests {
     use super::*;
 
     /// A terminal: the side of who looks at it, and the program's side.
-    fn terminal() -> Option<(File, File)> {
+    fn terminal() -> io::Result<(File, File)> {
         let (mut master, mut slave) = (-1, -1);
         let (name, termios, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
         // SAFETY: both descriptors are valid to write; null means the defaults.
         let opened = unsafe { libc::openpty(&mut master, &mut slave, name, termios, size) };
         if opened != 0 {
-            return None;
+            return Err(io::Error::last_os_error());
         }
         // SAFETY: openpty() gave both to us, and to nobody else.
         let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
-        Some((own(master).into(), own(slave).into()))
+        Ok((own(master).into(), own(slave).into()))
     }
 
     /// The part of the state that a program could spoil, as `stty` shows it.
@@ -210,10 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn it_is_given_back_as_it_was() {
-        let Some((mut looker, program)) = terminal() else {
-            panic!("no terminal can be made");
-        };
+    fn it_is_given_back_as_it_was() -> io::Result<()> {
+        let (mut looker, program) = terminal()?;
         let mut output = &program;
         let before = modes(&program);
         assert!(before.is_some());
@@ -227,6 +225,7 @@ mod tests {
         // Nothing is left to give back.
         assert!(give_back_to(&program, &mut output).is_ok());
         assert_eq!(modes(&program), before);
+        Ok(())
     }
 
     /// Set for the process that panics on a terminal of its own.
@@ -237,36 +236,31 @@ mod tests {
 
     /// This test twice: it runs itself on another terminal, and panics there.
     #[test]
-    fn a_panic_gives_it_back_and_is_told_below() {
-        if std::env::var_os(PANIC).is_some() {
-            assert!(take().is_ok());
-            panic!("on purpose");
+    fn a_panic_gives_it_back_and_is_told_below() -> io::Result<()> {
+        let is_child = std::env::var_os(PANIC).is_some();
+        if is_child {
+            take()?;
         }
-        let Some((mut looker, program)) = terminal() else {
-            panic!("no terminal can be made");
-        };
+        assert!(!is_child, "on purpose");
+        let (mut looker, program) = terminal()?;
         let before = modes(&program);
         let side = || program.try_clone().map(std::process::Stdio::from);
-        let (Ok(own), Ok(input), Ok(output), Ok(remarks)) =
-            (std::env::current_exe(), side(), side(), side())
-        else {
-            panic!("no process can be made");
-        };
-        let child = std::process::Command::new(own)
+        let child = std::process::Command::new(std::env::current_exe()?)
             .args(["--exact", "--nocapture", "--test-threads=1"])
             .arg("view::term::tests::a_panic_gives_it_back_and_is_told_below")
             .env(PANIC, "1")
             .env("RUST_BACKTRACE", "0")
-            .stdin(input)
-            .stdout(output)
-            .stderr(remarks)
-            .status();
-        assert!(child.is_ok_and(|status| !status.success()));
+            .stdin(side()?)
+            .stdout(side()?)
+            .stderr(side()?)
+            .status()?;
+        assert!(!child.success());
         assert_eq!(modes(&program), before);
         let said = shown(&mut looker);
         let at = |what| said.find(what);
         assert!(at(ENTER).is_some() && at(ENTER) < at(LEAVE), "{said:?}");
         assert!(at(LEAVE) < at("on purpose"), "{said:?}");
         assert!(at(CURSOR).is_some(), "{said:?}");
+        Ok(())
     }
 }
