@@ -1,6 +1,7 @@
 //! Which files are read, and in which order?
 
 mod last;
+mod older;
 mod seek;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use super::{
     read::Reader,
 };
 use crate::{output::sanitize::printable, when::When};
+use older::Older;
 
 /// What means standard input.
 const STDIN: &str = "-";
@@ -56,6 +58,8 @@ struct Current {
     path: PathBuf,
     reader: Reader<Box<dyn Read + Send>>,
     records: u64,
+    /// Events that are passed over.
+    older: Option<Older>,
     /// But for what the reader counts.
     other: Damage,
 }
@@ -122,8 +126,8 @@ impl Captures {
         }
     }
 
-    /// Skips most of what is older, if that can be found out at once; a file's
-    /// first record is always read.
+    /// Passes over events that are older, and skips most of what is, if that can be
+    /// found out at once; a file's first record is always read.
     pub(crate) fn skip_to(&mut self, begin: Timestamp) {
         self.begin = Some(begin);
     }
@@ -241,6 +245,7 @@ impl Current {
             path,
             reader: Reader::new(input),
             records: 0,
+            older: None,
             other: Damage::default(),
         })
     }
@@ -248,6 +253,9 @@ impl Current {
     fn next<T>(&mut self, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
         let unreadable = || format!("{} cannot be read", name(&self.path));
         while let Some(line) = self.reader.next_line().with_context(unreadable)? {
+            if self.older.as_ref().is_some_and(|older| older.has(line)) {
+                continue;
+            }
             let record = self.other.parse(line, &parse);
             if record.is_some() {
                 self.records += 1;
@@ -259,6 +267,7 @@ impl Current {
 
     /// Goes on near `begin`. What is skipped so is no damage.
     fn skip_to(&mut self, begin: Timestamp) {
+        self.older = Some(Older::than(begin));
         if !self.reader.begins_with_frame() {
             return;
         }
