@@ -123,17 +123,33 @@ fn is_over(pid: i32) -> bool {
 
 /// The processes that this one started, and those that they started.
 fn descendants(pid: u32) -> Result<Vec<i32>> {
-    let mut found = Vec::new();
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        // Kernels without CONFIG_PROC_CHILDREN tell nothing.
-        let Ok(children) = std::fs::read_to_string(task?.path().join("children")) else {
+    let mut parents: Vec<(i32, i32)> = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(stat) = std::fs::read_to_string(entry?.path().join("stat")) else {
             continue;
         };
-        for child in children.split_whitespace() {
-            found.push(child.parse()?);
-            found.extend(descendants(child.parse()?).unwrap_or_default());
+        // "42 (name) S 1 ..": the name may hold anything.
+        let child = stat.split(' ').next().and_then(|pid| pid.parse().ok());
+        let parent = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.split(' ').nth(1));
+        if let (Some(child), Some(parent)) = (child, parent.and_then(|pid| pid.parse().ok())) {
+            parents.push((child, parent));
         }
     }
+    let mut found: Vec<i32> = vec![i32::try_from(pid)?];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(child, _)| child),
+        );
+        next += 1;
+    }
+    found.remove(0);
     Ok(found)
 }
 
@@ -306,6 +322,11 @@ pub(crate) fn command_keeps_privileges(path: &Path) -> Result<()> {
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()?;
+    // Attaching comes first, which takes longer than most things.
+    let end = Instant::now() + limits::attach();
+    while descendants(child.id())?.is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let started = limits::until("the command", || Ok(!descendants(child.id())?.is_empty()));
     let reduced = started.and_then(|()| is_reduced(child.id(), READ | PTRACE | ADMIN | SIGNAL));
     sys::signal(i32::try_from(child.id())?, libc::SIGTERM)?;
@@ -325,9 +346,9 @@ pub(crate) fn capture_elsewhere(path: &Path) -> Result<()> {
     let mut command = tracer::verb(path, "record");
     command.arg("-w").arg(&file);
     let begun = Instant::now();
-    let output = output(command.args(["-G", "200ms", "--interval", "100ms", "--duration", "1s"]))?;
+    let output = output(command.args(["-G", "200ms", "--interval", "100ms", "--duration", "3s"]))?;
     ensure!(output.status.success(), "{output:?}");
-    ensure!(begun.elapsed() >= Duration::from_secs(1), "{output:?}");
+    ensure!(begun.elapsed() >= Duration::from_secs(3), "{output:?}");
     for name in ["capture.zst", "capture.zst1"] {
         let file = directory.path.join(name);
         ensure!(file.exists(), "no {name}: {output:?}");
