@@ -93,7 +93,7 @@ pub(super) struct Data {
     pub(super) seen: u64,
     /// So many were counted but not described, as records told.
     pub(super) lost: u64,
-    pub(super) tables: [Table; 3],
+    pub(super) tables: [Table; Group::ALL.len()],
     pub(super) messages: VecDeque<Message>,
     /// Messages that had to make room.
     pub(super) dropped: u64,

@@ -1,6 +1,7 @@
 //! Who fails, how often, since when? Rows of a table, in bounded memory. Pure.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     net::SocketAddr,
     rc::Rc,
@@ -36,16 +37,24 @@ pub(super) enum Group {
     Process,
     Listener,
     Destination,
+    /// Or systemd unit.
+    Container,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 3] = [Self::Process, Self::Listener, Self::Destination];
+    pub(super) const ALL: [Self; 4] = [
+        Self::Process,
+        Self::Listener,
+        Self::Destination,
+        Self::Container,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Process => "process",
             Self::Listener => "listener",
             Self::Destination => "destination",
+            Self::Container => "container",
         }
     }
 
@@ -54,6 +63,7 @@ impl Group {
             Self::Process => 0,
             Self::Listener => 1,
             Self::Destination => 2,
+            Self::Container => 3,
         }
     }
 }
@@ -73,6 +83,8 @@ pub(super) enum Key {
     /// address.
     Listener(u32, Result<u64, Option<SocketAddr>>),
     Destination(u32, SocketAddr),
+    /// Runtime and id; or the unit.
+    Container(Result<(Option<Cow<'static, str>>, String), String>),
 }
 
 impl Key {
@@ -91,6 +103,14 @@ impl Key {
                 .remote
                 .filter(|_| failure.kind == Kind::ConnectFailed)
                 .map(|remote| Self::Destination(failure.netns, remote)),
+            Group::Container => {
+                let place = failure.process.as_ref()?.0.place.as_deref()?;
+                let container = place.container.as_ref();
+                let container = container.map(|it| Ok((it.runtime.clone(), it.id.clone())));
+                container
+                    .or_else(|| place.unit.clone().map(Err))
+                    .map(Self::Container)
+            }
         }
     }
 }
@@ -156,6 +176,14 @@ impl Row {
             Key::Nobody => None,
             Key::Listener(..) => failure.local.map(|local| local.to_string()),
             Key::Destination(_, remote) => Some(remote.to_string()),
+            Key::Container(it) => {
+                let process = failure.process.as_ref().map(|(process, _)| process);
+                let place = process.and_then(|process| process.place.as_deref());
+                let container = place.and_then(|place| place.container.as_ref());
+                let label = container.map(|container| container.label().to_owned());
+                let label = label.or_else(|| it.as_ref().err().cloned());
+                label.map(|label| words::printable(label.as_bytes()))
+            }
         };
         Self {
             key,

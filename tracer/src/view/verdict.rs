@@ -104,5 +104,6 @@ pub(super) fn heading(group: Group) -> &'static str {
         Group::Process => "PROCESS",
         Group::Listener => "LISTENER",
         Group::Destination => "DESTINATION",
+        Group::Container => "CONTAINER",
     }
 }

@@ -66,6 +66,16 @@ fn facts(state: &State, row: &Row, width: usize) -> Vec<Line<'static>> {
                 fact(name, &shown);
             }
         }
+        if let Some(place) = process.place.as_deref() {
+            if let Some(container) = &place.container {
+                let runtime = container.runtime.as_deref().unwrap_or_default();
+                let text = format!("{} {runtime}", container.label());
+                fact("container", &words::printable(text.trim_end().as_bytes()));
+            }
+            if let Some(unit) = &place.unit {
+                fact("unit", &words::printable(unit.as_bytes()));
+            }
+        }
         if let Some(uid) = process.uid {
             fact("user id", &uid.to_string());
         }

@@ -101,7 +101,10 @@ pub(super) fn messages(state: &State, width: usize) -> Vec<Line<'static>> {
 }
 
 const KEYS: [(&str, &str); 12] = [
-    ("p l d", "a row for each process, listener, destination"),
+    (
+        "p l d c",
+        "a row for each process, listener, destination, container",
+    ),
     ("↑ ↓ j k", "another row; in text, another line"),
     ("PgUp PgDn", "a screenful"),
     ("Home End g G", "the first, the last"),

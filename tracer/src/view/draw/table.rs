@@ -53,7 +53,7 @@ impl Column {
 
 fn kinds(group: Group) -> &'static [(Kind, &'static str)] {
     match group {
-        Group::Process => &[
+        Group::Process | Group::Container => &[
             (Kind::ConnectFailed, "CONNECT"),
             (Kind::BindFailed, "BIND"),
             (Kind::ListenFailed, "LISTEN"),
@@ -157,6 +157,7 @@ fn remark(state: &State, rows: usize, room: usize) -> Option<String> {
     if table.apart > 0 {
         let what = match state.group {
             Group::Listener => "have no listener",
+            Group::Container => "have no container or unit",
             _ => "have no destination",
         };
         remarks.push(format!("{} other failures {what} (p)", count(table.apart)));

@@ -17,12 +17,13 @@ use crate::{
     },
 };
 
-const ACTIONS: [Action; 22] = [
+const ACTIONS: [Action; 23] = [
     Action::Redraw,
     Action::Pause,
     Action::Group(Group::Process),
     Action::Group(Group::Listener),
     Action::Group(Group::Destination),
+    Action::Group(Group::Container),
     Action::Back,
     Action::Open,
     Action::Help,

@@ -1,6 +1,6 @@
 //! Records as they come in well-known failures.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use tracer_common::{Cause, Kind};
@@ -18,7 +18,7 @@ use crate::{
         plan::{Exactness, Purpose, Tier},
         settings::Settings,
     },
-    model::{Failure, Process, Queue, Role},
+    model::{Container, Failure, Place, Process, Queue, Role},
     probe::{By, Served},
     reconcile::{Pair, Row},
     record::{Record, Totals},
@@ -42,6 +42,21 @@ pub(super) fn process(comm: &[u8], pid: u32) -> Process {
         exe: Some([b"/usr/bin/", comm].concat()),
         cmdline: Some([comm, b" --verbose 10.9.0.2"].concat()),
         uid: Some(1000),
+        place: match pid {
+            15_707 => Some(Arc::new(Place {
+                container: Some(Container {
+                    id: "3f".repeat(32),
+                    runtime: Some("docker".into()),
+                    name: None,
+                }),
+                ..Place::default()
+            })),
+            15_631 => Some(Arc::new(Place {
+                unit: Some("api.service".to_owned()),
+                ..Place::default()
+            })),
+            _ => None,
+        },
         ..Process::default()
     }
 }

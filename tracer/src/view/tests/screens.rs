@@ -79,6 +79,12 @@ fn a_queue_runs_over() {
 }
 
 #[test]
+fn containers_and_units() {
+    let containers = [Action::Group(Group::Container)];
+    compare("containers", with(scenes::overflow(), &containers));
+}
+
+#[test]
 fn a_flood() {
     compare("flood", scenes::flood());
     compare("flood-messages", with(scenes::flood(), &[Action::Messages]));
