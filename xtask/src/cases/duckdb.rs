@@ -59,7 +59,7 @@ const TABLES: [&str; 4] = ["events", "censuses", "queues", "totals"];
 type Question = fn(&Study) -> Result<()>;
 
 /// What is asked, by the name of the test.
-const QUESTIONS: [(&str, Question); 8] = [
+const QUESTIONS: [(&str, Question); 9] = [
     ("events", events),
     ("kernel", kernel),
     ("times", times),
@@ -68,6 +68,7 @@ const QUESTIONS: [(&str, Question); 8] = [
     ("queues", queues),
     ("types", types),
     ("formats", formats),
+    ("fleet", fleet),
 ];
 
 /// Records, exports and asks, as root.
@@ -138,6 +139,8 @@ struct Study {
     directory: PathBuf,
     python: PathBuf,
     script: PathBuf,
+    /// `docs/fleet.md`.
+    page: PathBuf,
     records: Vec<Value>,
     /// Of the last case's server: its namespace, and `ListenOverflows` before
     /// and after tracer ended.
@@ -161,6 +164,7 @@ impl Study {
         let overflows = [before, lab.server.counter("ListenOverflows")?];
         export(tracer, &directory)?;
         Ok(Self {
+            page: place.root.join("docs/fleet.md"),
             records: records(&capture)?,
             directory,
             python: environment_of(place).join("bin/python"),
@@ -475,6 +479,35 @@ fn formats(study: &Study) -> Result<()> {
         ensure!(
             answers[2..].iter().all(|answer| *answer == json!([[0]])),
             "{table}: {answers:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Every query of docs/fleet.md that is DuckDB's finds something.
+fn fleet(study: &Study) -> Result<()> {
+    for table in TABLES {
+        let home = study.directory.join("fleet").join(table);
+        fs::create_dir_all(home.join("host=one"))?;
+        let file = format!("{table}.parquet");
+        fs::copy(
+            study.directory.join(&file),
+            home.join("host=one").join("1.parquet"),
+        )?;
+    }
+    let page = fs::read_to_string(&study.page)?;
+    let blocks = page.split("```sql\n").skip(1);
+    let queries: Vec<String> = blocks
+        .filter_map(|rest| Some(rest.split_once("```")?.0))
+        .flat_map(|block| block.split(';'))
+        .map(|query| query.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|query| query.contains("'fleet/"))
+        .collect();
+    ensure!(queries.len() >= 3, "docs/fleet.md has {queries:?}");
+    for (query, answer) in queries.iter().zip(study.ask(&queries)?) {
+        ensure!(
+            answer.as_array().is_some_and(|rows| !rows.is_empty()),
+            "{query} finds nothing"
         );
     }
     Ok(())
