@@ -18,11 +18,11 @@ use crate::cli::Cli;
 pub fn write(directory: &Path, date: &str) -> Result<()> {
     let pages = directory.join("man1");
     fs::create_dir_all(&pages)?;
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = for_people();
     // Gives the verbs their full names, as parsing would.
     command.build();
     page(&command, &pages, date)?;
-    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+    for verb in command.get_subcommands() {
         page(verb, &pages, date)?;
     }
     for (shell, file) in [
@@ -31,10 +31,21 @@ pub fn write(directory: &Path, date: &str) -> Result<()> {
         (Shell::Fish, "tracer.fish"),
     ] {
         let mut bytes = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "tracer", &mut bytes);
+        clap_complete::generate(shell, &mut for_people(), "tracer", &mut bytes);
         fs::write(directory.join(file), bytes)?;
     }
     Ok(())
+}
+
+/// The command line without what is hidden: bash and zsh would offer it.
+fn for_people() -> Command {
+    let all = Cli::command();
+    let verbs = all.get_subcommands().filter(|verb| !verb.is_hide_set());
+    Command::new("tracer")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(all.get_about().cloned().unwrap_or_default())
+        .disable_help_subcommand(true)
+        .subcommands(verbs.cloned())
 }
 
 /// `tracer.1`, `tracer-watch.1`.

@@ -14,6 +14,9 @@ pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
 /// No address that could be anybody's.
 const MAINTAINER: &str = "tracer developers <tracer@tracer.invalid>";
 
+/// Of lines of the description.
+const WIDTH: usize = 78;
+
 /// Packs what is below `root`.
 pub(super) fn write(place: &Place, parts: &Parts, root: &Path, deb: &Path) -> Result<()> {
     let files = tree::files(root)?;
@@ -66,9 +69,16 @@ fn stanza(kibibytes: u64, synopsis: &str, about: &[String]) -> String {
         if index > 0 {
             description.push_str("\n .");
         }
-        for line in paragraph.lines() {
-            description.push_str("\n ");
-            description.push_str(line);
+        let mut width = WIDTH;
+        for word in paragraph.split_whitespace() {
+            // Each line begins with a space.
+            if width + 1 + word.chars().count() > WIDTH {
+                description.push('\n');
+                width = 0;
+            }
+            description.push(' ');
+            description.push_str(word);
+            width += 1 + word.chars().count();
         }
     }
     format!(
@@ -113,10 +123,17 @@ mod tests {
         let stanza = stanza(7, "Does", &about);
         assert!(stanza.contains("\nInstalled-Size: 7\n"), "{stanza}");
         assert!(
-            stanza.ends_with("\nDescription: Does\n It does\n this.\n .\n And that.\n"),
+            stanza.ends_with("\nDescription: Does\n It does this.\n .\n And that.\n"),
             "{stanza}"
         );
         Ok(())
+    }
+
+    #[test]
+    fn no_line_is_too_long() {
+        let stanza = stanza(7, "Does", &["many words ".repeat(30)]);
+        let longest = stanza.lines().map(str::len).max();
+        assert!(longest.is_some_and(|longest| (70..=WIDTH).contains(&longest)));
     }
 
     #[test]

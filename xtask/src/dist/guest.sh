@@ -32,17 +32,24 @@ until_true() {
     done
 }
 
-# The doctor with all that the service may and may not do.
-doctor_in_unit() {
-    sed -e 's|^ExecStart=.*|ExecStart=/usr/bin/tracer doctor|' -e '/^Restart/d' \
-        -e 's|^StateDirectory=tracer|StateDirectory=tracer-doctor|' \
-        -e 's|^.Service.|&\nType=oneshot\nStandardOutput=file:/doctor\nStandardError=file:/doctor|' \
-        /usr/lib/systemd/system/tracer-record.service >/etc/systemd/system/doctor.service
+# A command with all that the service may and may not do.
+in_unit() {
+    sed -e "s|^ExecStart=.*|ExecStart=$1|" -e '/^Restart/d' \
+        -e 's|^StateDirectory=tracer|StateDirectory=tracer-other|' \
+        -e 's|^.Service.|&\nType=oneshot\nStandardOutput=file:/said\nStandardError=file:/said|' \
+        /usr/lib/systemd/system/tracer-record.service >/etc/systemd/system/other.service
+    rm -f /said
     systemctl daemon-reload
-    systemctl start doctor
+    systemctl start other
     code=$?
-    cat /doctor
+    cat /said
     return $code
+}
+
+# The tiers that this kernel does not need; $2 is what tracer must say about it.
+tier_in_unit() {
+    in_unit "/usr/bin/tracer watch --hooks $1 --duration 1s" || return 1
+    grep -q "$2" /said || { echo "not all is by $1"; return 1; }
 }
 
 has_capture() {
@@ -77,7 +84,9 @@ while read -r module; do insmod "$module"; done </modules.order
 
 check doctor tracer doctor
 check selftest tracer selftest
-check doctor-in-unit doctor_in_unit
+check doctor-in-unit in_unit '/usr/bin/tracer doctor'
+check kprobe-in-unit tier_in_unit kprobe 'kprobes for .*connect.*syn_drop.*overflow_reset'
+check portable-in-unit tier_in_unit portable 'tracepoints and cgroup_skb for everything'
 check service service
 check selftest-again tracer selftest
 check recorded recorded
