@@ -30,7 +30,10 @@ const SUITE: &str = "bookworm";
 /// Beyond the least there is: man pages are looked for, and it is booted.
 const PACKAGES: &str = "--include=kmod,man-db,systemd-sysv";
 
-const PROGRAMS: [(&str, &str); 2] = [("debootstrap", "debootstrap"), ("lintian", "lintian")];
+/// Whole paths: `sbin` is not in every PATH.
+const DEBOOTSTRAP: &str = "/usr/sbin/debootstrap";
+const LINTIAN: &str = "/usr/bin/lintian";
+const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// systemd's judgement of the unit, times ten; less is better.
 const EXPOSURE: &str = "--threshold=30";
@@ -70,8 +73,7 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
         manual: manual.into(),
         epoch: epoch.parse()?,
     };
-    // It is in /sbin, which is not in every PATH.
-    run::need_programs(&PROGRAMS)?;
+    run::need_programs(&[(DEBOOTSTRAP, "debootstrap"), (LINTIAN, "lintian")])?;
     let scratch = place.cache.join("dist-check");
     tree::renew(&scratch)?;
     let mut telling = Telling::default();
@@ -104,7 +106,7 @@ fn same_bytes(place: &Place, parts: &Parts, scratch: &Path) -> Result<()> {
 
 fn lintian(place: &Place) -> Result<()> {
     let output = run::output(
-        Command::new("lintian")
+        Command::new(LINTIAN)
             .args(["--allow-root", "--fail-on", "error"])
             .arg(directory(place).join(deb_name())),
     )?;
@@ -275,10 +277,11 @@ fn base(place: &Place) -> Result<PathBuf> {
     tree::renew(&new)?;
     say::note("making a Debian 12 with debootstrap (kept as target/xtask/debian-12.tar)");
     let log = place.cache.join("debootstrap.log");
-    let status = Command::new("debootstrap")
+    let status = Command::new(DEBOOTSTRAP)
         .args(["--variant=minbase", PACKAGES, SUITE])
         .arg(&new)
         .arg(debian::archive()?)
+        .env("PATH", SYSTEM_PATH)
         .stdout(File::create(&log)?)
         .status()
         .context("cannot run debootstrap")?;
@@ -304,12 +307,12 @@ fn within(root: &Path, words: &[&str]) -> Result<String> {
 }
 
 fn chroot(root: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new("chroot");
+    let mut command = Command::new("/usr/sbin/chroot");
     command
         .arg(root)
         .args(words)
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", SYSTEM_PATH)
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive");
     command
