@@ -25,6 +25,9 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzz;
 mod host;
+#[cfg(feature = "dist")]
+#[doc(hidden)]
+pub mod manual;
 mod metrics;
 mod model;
 mod output;

@@ -139,7 +139,7 @@ pub(crate) fn run(place: &Place, tracer: &Path, choice: &Choice) -> Result<Run> 
 }
 
 /// Runs this program as root, for what `name` stands for in the table.
-fn as_root(place: &Place, name: &str, words: &[&OsStr]) -> Result<Run> {
+pub(crate) fn as_root(place: &Place, name: &str, words: &[&OsStr]) -> Result<Run> {
     let own = std::env::current_exe().context("cannot tell which program this is")?;
     let mut command = run::as_root(&own)?;
     command
@@ -177,11 +177,11 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
 
 /// Tells outcomes in the words of the live tests.
 #[derive(Debug, Default)]
-struct Telling(Counts);
+pub(crate) struct Telling(Counts);
 
 impl Telling {
     /// How one ended that began at `start`.
-    fn tell(&mut self, name: &str, start: Instant, outcome: Result<()>) {
+    pub(crate) fn tell(&mut self, name: &str, start: Instant, outcome: Result<()>) {
         let counts = &mut self.0;
         let (verdict, count, detail) = match outcome {
             Ok(()) => ("ok", &mut counts.passed, String::new()),
@@ -198,7 +198,7 @@ impl Telling {
     }
 
     /// Says how many ended how; whether all is well.
-    fn sum_up(self) -> bool {
+    pub(crate) fn sum_up(self) -> bool {
         let Counts {
             passed,
             failed,

@@ -315,6 +315,11 @@ fn suites() -> Result<Vec<Suite>> {
         .collect())
 }
 
+/// The archive that this machine gets Debian from.
+pub(crate) fn archive() -> Result<String> {
+    Ok(archives()?.0)
+}
+
 /// Where this machine gets Debian from: the archive, and its security updates.
 fn archives() -> Result<(String, Option<String>)> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();

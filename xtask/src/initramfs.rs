@@ -1,5 +1,11 @@
 //! Writes an initramfs: a newc cpio archive, the only form the kernel reads.
 
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
 /// Magic number of newc without checksums.
 const MAGIC: &str = "070701";
 
@@ -7,6 +13,7 @@ const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const FILE: u32 = 0o100_644;
 const CHARACTER_DEVICE: u32 = 0o020_600;
+const LINK: u32 = 0o120_777;
 
 /// An archive that grows entry by entry.
 #[derive(Debug, Default)]
@@ -36,21 +43,64 @@ impl Initramfs {
         self.entry(name, CHARACTER_DEVICE, (major, minor), &[]);
     }
 
+    /// Adds a symbolic link.
+    pub(crate) fn link(&mut self, name: &str, target: &str) {
+        self.entry(name, LINK, (0, 0), target.as_bytes());
+    }
+
+    /// Adds all that is below `root`, with modes and owners; devices and the like
+    /// are left out.
+    pub(crate) fn tree(&mut self, root: &Path) -> Result<()> {
+        self.below(root, "")
+    }
+
+    fn below(&mut self, directory: &Path, prefix: &str) -> Result<()> {
+        for entry in fs::read_dir(directory).with_context(|| directory.display().to_string())? {
+            let path = entry?.path();
+            let meta = fs::symlink_metadata(&path)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("{prefix}{name}");
+            let owner = (meta.uid(), meta.gid());
+            if meta.is_dir() {
+                self.owned(&name, meta.mode(), owner, (0, 0), &[]);
+                self.below(&path, &format!("{name}/"))?;
+            } else if meta.is_symlink() {
+                let target = fs::read_link(&path)?;
+                let target = target.as_os_str().as_bytes();
+                self.owned(&name, meta.mode(), owner, (0, 0), target);
+            } else if meta.is_file() {
+                self.owned(&name, meta.mode(), owner, (0, 0), &fs::read(&path)?);
+            }
+        }
+        Ok(())
+    }
+
     /// The finished archive.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes
     }
 
-    /// Header fields are eight hex digits each; names and contents start at multiples of four.
     fn entry(&mut self, name: &str, mode: u32, device: (u32, u32), contents: &[u8]) {
+        self.owned(name, mode, (0, 0), device, contents);
+    }
+
+    /// Header fields are eight hex digits each; names and contents start at multiples of four.
+    fn owned(
+        &mut self,
+        name: &str,
+        mode: u32,
+        owner: (u32, u32),
+        device: (u32, u32),
+        contents: &[u8],
+    ) {
         self.inodes += 1;
         let is_directory = mode & 0o170_000 == 0o040_000;
         let fields = [
             self.inodes,
             mode,
-            0, // uid
-            0, // gid
+            owner.0,
+            owner.1,
             if is_directory { 2 } else { 1 },
             0, // mtime: the same inputs give the same archive
             length(contents.len()),
@@ -118,6 +168,34 @@ mod tests {
             bytes = &bytes[next..];
         }
         entries
+    }
+
+    #[test]
+    fn a_tree_goes_in_whole() -> Result<()> {
+        let root = std::env::temp_dir().join(format!("xtask-tree-{}", std::process::id()));
+        fs::create_dir_all(root.join("a"))?;
+        fs::write(root.join("a/b"), "c")?;
+        std::os::unix::fs::symlink("b", root.join("a/l"))?;
+        let mut initramfs = Initramfs::default();
+        let outcome = initramfs.tree(&root);
+        fs::remove_dir_all(&root)?;
+        outcome?;
+        let mut entries = read(&initramfs.finish());
+        entries.sort();
+        let found: Vec<(&str, u32, &[u8])> = entries
+            .iter()
+            .map(|(name, mode, _, contents)| (name.as_str(), mode >> 12, contents.as_slice()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("TRAILER!!!", 0, &b""[..]),
+                ("a", 0o04, b""),
+                ("a/b", 0o10, b"c"),
+                ("a/l", 0o12, b"b"),
+            ]
+        );
+        Ok(())
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod browser;
 mod btf;
 mod cases;
 mod debian;
+mod dist;
 mod ebpf;
 mod elf;
 mod fuzz;
@@ -48,6 +49,8 @@ cargo xtask prometheus         compare what a Prometheus scrapes with what was c
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
                                run the live tests in virtual machines
+cargo xtask dist [--check]     pack what users download into target/dist; --check installs the package
+                               in a clean Debian and runs it in a virtual machine
 cargo xtask fuzz [TARGET]... [--seconds N]
                                give the readers of captures, records and events bytes that
                                nobody thought of; --seeds makes anew what they begin with
@@ -90,6 +93,9 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         [cases::prometheus::INSIDE, words @ ..] => {
             cases::prometheus::inside(&Place::find()?, words)?
         }
+        ["dist"] => dist::build(&Place::find()?).map(|()| true)?,
+        ["dist", "--check"] => test::dist(&Place::find()?)?,
+        [dist::check::INSIDE, words @ ..] => dist::check::inside(&Place::find()?, words)?,
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
         ["fuzz", words @ ..] => fuzz::command(&Place::find()?, &fuzz::Choice::parse(words)?)?,

@@ -5,7 +5,7 @@ use crate::fuzz;
 use crate::kernels::{self, Kernels};
 use crate::live::{self, Counts, Run};
 use crate::place::Place;
-use crate::{browser, btf, cases, run, say, toolchain, vm};
+use crate::{browser, btf, cases, dist, run, say, toolchain, vm};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
@@ -44,6 +44,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
         cases::prometheus::run(place, &binaries.tracer)?,
     ];
     if with_vm {
+        runs.push(dist::check::run(place, &kernels.usable)?);
         runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[])?);
         total.add(missing(&kernels));
     }
@@ -94,6 +95,13 @@ pub(crate) fn duckdb(place: &Place) -> Result<bool> {
 /// What Prometheus sees of tracer's metrics.
 pub(crate) fn prometheus(place: &Place) -> Result<bool> {
     let run = cases::prometheus::run(place, &binaries::tracer(place)?)?;
+    Ok(report(&[run], Counts::default()))
+}
+
+/// What users download, installed and run.
+pub(crate) fn dist(place: &Place) -> Result<bool> {
+    let kernels = kernels::fetch(place, &[dist::check::KERNEL.to_owned()])?;
+    let run = dist::check::run(place, &kernels.usable)?;
     Ok(report(&[run], Counts::default()))
 }
 

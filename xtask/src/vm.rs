@@ -47,7 +47,7 @@ pub(crate) fn matrix(
     binaries: &Binaries,
     arguments: &[String],
 ) -> Result<Vec<Run>> {
-    run::need_programs(&[QEMU])?;
+    need_emulator()?;
     let directory = place.cache.join("vm");
     fs::create_dir_all(&directory)?;
     let queue = Mutex::new(kernels.iter().enumerate());
@@ -71,6 +71,11 @@ pub(crate) fn matrix(
     let mut results = results.into_inner().unwrap_or_default();
     results.sort_by_key(|(index, _)| *index);
     Ok(results.into_iter().map(|(_, run)| run).collect())
+}
+
+/// Installs the emulator if it is missing.
+pub(crate) fn need_emulator() -> Result<()> {
+    run::need_programs(&[QEMU])
 }
 
 /// One kernel: pack, boot, read, report.
@@ -130,7 +135,19 @@ impl Machine<'_> {
     fn run(&self, initramfs: &Path, arguments: &[String]) -> Run {
         let series = &self.kernel.series;
         let log = self.directory.join(format!("{series}.console"));
-        let start = || boot(self.kernel, initramfs, arguments, &log);
+        let mut append = "quiet".to_owned();
+        if !arguments.is_empty() {
+            append.push_str(&format!(" live.args={}", arguments.join(",")));
+        }
+        let guest = Guest {
+            kernel: self.kernel,
+            initramfs,
+            append: &append,
+            memory: "1G",
+            patience: BOOT_PATIENCE,
+            log: &log,
+        };
+        let start = || boot(&guest);
         let mut console = start();
         if console
             .as_ref()
@@ -173,28 +190,39 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| path.display().to_string())
 }
 
-/// Boots a kernel, waits for its end, and returns all that its console showed;
-/// `log` shows it meanwhile to whoever wants to watch.
-fn boot(kernel: &Kernel, initramfs: &Path, arguments: &[String], log: &Path) -> Result<String> {
-    let mut append = "console=ttyS0 quiet panic=-1".to_owned();
-    if !arguments.is_empty() {
-        append.push_str(&format!(" live.args={}", arguments.join(",")));
-    }
+/// A machine that tells in the words of the live tests how it fares.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guest<'a> {
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) initramfs: &'a Path,
+    /// More words for the kernel.
+    pub(crate) append: &'a str,
+    /// As QEMU wants it.
+    pub(crate) memory: &'a str,
+    /// From power-on to the first word.
+    pub(crate) patience: Duration,
+    /// Shows the console meanwhile to whoever wants to watch.
+    pub(crate) log: &'a Path,
+}
+
+/// Boots it, waits for its end, and returns all that its console showed.
+pub(crate) fn boot(guest: &Guest<'_>) -> Result<String> {
+    let append = format!("console=ttyS0 panic=-1 {}", guest.append);
     let mut machine = run::spawn(
         Command::new(QEMU.0)
             // Not KVM: /dev/kvm may exist and yet a guest under it hang. Without
             // CMPXCHG16B, because QEMU 7.2's emulation of it breaks Linux 6.12's kmalloc.
             .args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"])
-            .args(["-smp", "2", "-m", "1G", "-nographic", "-no-reboot"])
+            .args(["-smp", "2", "-m", guest.memory, "-nographic", "-no-reboot"])
             .args(["-nodefaults", "-serial", "stdio", "-kernel"])
-            .arg(&kernel.image)
+            .arg(&guest.kernel.image)
             .arg("-initrd")
-            .arg(initramfs)
+            .arg(guest.initramfs)
             .args(["-append", &append])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped()),
     )?;
-    let console = watch(&mut machine, &kernel.series, fs::File::create(log)?);
+    let console = watch(&mut machine, guest, fs::File::create(guest.log)?);
     // By its own process id, and only if it did not power off.
     if run::wait_at_most(&mut machine, Duration::ZERO)?.is_none() {
         return Ok(console);
@@ -207,7 +235,8 @@ fn boot(kernel: &Kernel, initramfs: &Path, arguments: &[String], log: &Path) -> 
 }
 
 /// Collects the console until the machine is off or out of time.
-fn watch(machine: &mut Child, series: &str, mut log: fs::File) -> String {
+fn watch(machine: &mut Child, guest: &Guest<'_>, mut log: fs::File) -> String {
+    let series = &guest.kernel.series;
     let Some(stdout) = machine.stdout.take() else {
         return String::new();
     };
@@ -227,7 +256,7 @@ fn watch(machine: &mut Child, series: &str, mut log: fs::File) -> String {
         }
     });
     let mut console = String::new();
-    let mut deadline = Instant::now() + BOOT_PATIENCE;
+    let mut deadline = Instant::now() + guest.patience;
     let mut begun = false;
     loop {
         match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
