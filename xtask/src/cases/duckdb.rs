@@ -497,18 +497,19 @@ fn fleet(study: &Study) -> Result<()> {
     }
     let page = fs::read_to_string(&study.page)?;
     let blocks = page.split("```sql\n").skip(1);
-    let queries: Vec<String> = blocks
-        .filter_map(|rest| Some(rest.split_once("```")?.0))
-        .flat_map(|block| block.split(';'))
-        .map(|query| query.split_whitespace().collect::<Vec<_>>().join(" "))
+    let blocks = blocks.filter_map(|rest| Some(rest.split_once("```")?.0));
+    // Without comments: on one line they would not end.
+    let lines = blocks.flat_map(str::lines);
+    let text: Vec<&str> = lines.filter(|line| !line.starts_with("--")).collect();
+    let queries: Vec<String> = text
+        .join(" ")
+        .split(';')
         .filter(|query| query.contains("'fleet/"))
+        .map(|query| format!("SELECT count(*) FROM ({query})"))
         .collect();
     ensure!(queries.len() >= 3, "docs/fleet.md has {queries:?}");
     for (query, answer) in queries.iter().zip(study.ask(&queries)?) {
-        ensure!(
-            answer.as_array().is_some_and(|rows| !rows.is_empty()),
-            "{query} finds nothing"
-        );
+        ensure!(answer != json!([[0]]), "{query} finds nothing");
     }
     Ok(())
 }
