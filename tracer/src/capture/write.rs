@@ -344,12 +344,15 @@ mod tests {
         let lines = sink.lines()?;
         let gaps: Vec<_> = lines.iter().filter(|line| line["type"] == "gap").collect();
         let left_out: u64 = gaps.iter().filter_map(|gap| gap["records"].as_u64()).sum();
-        assert_eq!(gaps.len(), 1, "{gaps:?}");
-        let reason = gaps[0]["reason"].as_str().unwrap_or_default();
-        assert!(
-            reason.contains("No space left") || reason.contains("faster"),
-            "{reason}"
-        );
+        // Two, if the queue ran over before the first attempt failed.
+        assert!([1, 2].contains(&gaps.len()), "{gaps:?}");
+        for gap in &gaps {
+            let reason = gap["reason"].as_str().unwrap_or_default();
+            assert!(
+                reason.contains("No space left") || reason.contains("faster"),
+                "{reason}"
+            );
+        }
         let told = lines.iter().filter(|line| line["x"].is_string()).count();
         assert_eq!(u64::try_from(told)? + left_out, pushed);
         assert!(left_out > 0 && lines.last().is_some_and(|last| last["last"] == 1));
