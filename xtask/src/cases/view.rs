@@ -168,6 +168,18 @@ impl Scene {
         self.tmux.line(&format!("TZ=UTC {tracer} {words}"))
     }
 
+    /// Other programs may fail at the same time. A picture is taken on a quiet
+    /// machine, as people start tracer.
+    fn only(&self) -> String {
+        let sides = [&self.lab.client, &self.lab.server];
+        match self.pictures {
+            Some(_) => String::new(),
+            None => sides
+                .map(|side| format!(" --netns {}", side.netns))
+                .concat(),
+        }
+    }
+
     /// Waits until the screen has all these words.
     fn shows(&self, words: &[&str]) -> Result<()> {
         let missing = |screen: &str| {
@@ -211,7 +223,7 @@ impl Scene {
 }
 
 fn nothing_yet(scene: &Scene) -> Result<()> {
-    scene.type_tracer(&format!("watch -w {CAPTURE}"))?;
+    scene.type_tracer(&format!("watch -w {CAPTURE}{}", scene.only()))?;
     scene.is_viewed()?;
     scene.shows(&[
         "tracer",
