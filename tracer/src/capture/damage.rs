@@ -94,7 +94,7 @@ impl Damage {
     pub(crate) fn parse<T>(
         &mut self,
         line: &[u8],
-        parse: impl Fn(&[u8]) -> Option<T>,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Option<T> {
         let record = parse(line);
         if record.is_none() {

@@ -106,7 +106,10 @@ impl Captures {
     ///
     /// # Errors
     /// As for [`Self::next_record`].
-    pub(crate) fn next<T>(&mut self, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
+    pub(crate) fn next<T>(
+        &mut self,
+        mut parse: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
         loop {
             let Some(current) = &mut self.current else {
                 let Some(waiting) = self.waiting.pop_front() else {
@@ -119,7 +122,7 @@ impl Captures {
             if let Some(begin) = self.begin.filter(|_| current.records == 1) {
                 current.skip_to(begin);
             }
-            match current.next(&parse)? {
+            match current.next(&mut parse)? {
                 Some(record) => return Ok(Some(record)),
                 None => self.close()?,
             }
@@ -250,13 +253,13 @@ impl Current {
         })
     }
 
-    fn next<T>(&mut self, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
+    fn next<T>(&mut self, mut parse: impl FnMut(&[u8]) -> Option<T>) -> Result<Option<T>> {
         let unreadable = || format!("{} cannot be read", name(&self.path));
         while let Some(line) = self.reader.next_line().with_context(unreadable)? {
             if self.older.as_ref().is_some_and(|older| older.has(line)) {
                 continue;
             }
-            let record = self.other.parse(line, &parse);
+            let record = self.other.parse(line, &mut parse);
             if record.is_some() {
                 self.records += 1;
                 return Ok(record);

@@ -19,12 +19,12 @@ const AHEAD: usize = 8;
 /// As for [`Captures::next`].
 pub(super) fn each<T: Send>(
     mut captures: Captures,
-    parse: impl Fn(&[u8]) -> Option<T> + Send,
+    mut parse: impl FnMut(&[u8]) -> Option<T> + Send,
     take: impl FnMut(T),
 ) -> Result<Captures> {
     let (sender, receiver) = mpsc::sync_channel(AHEAD);
     let reader = move || {
-        while let Some(records) = batch(&mut captures, &parse)? {
+        while let Some(records) = batch(&mut captures, &mut parse)? {
             if sender.send(records).is_err() {
                 break;
             }
@@ -40,10 +40,13 @@ pub(super) fn each<T: Send>(
 }
 
 /// The next records; `None`: that was all.
-fn batch<T>(captures: &mut Captures, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<Vec<T>>> {
+fn batch<T>(
+    captures: &mut Captures,
+    mut parse: impl FnMut(&[u8]) -> Option<T>,
+) -> Result<Option<Vec<T>>> {
     let mut records = Vec::with_capacity(BATCH);
     while records.len() < BATCH {
-        match captures.next(&parse)? {
+        match captures.next(&mut parse)? {
             Some(record) => records.push(record),
             None => break,
         }

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use super::{
     analyse::{Analysis, Filter},
     html, json,
-    line::{self, Line},
+    line::{self, Line, Skipped},
     text,
 };
 use crate::capture::read::Damage;
@@ -14,9 +14,13 @@ use crate::capture::read::Damage;
 pub(crate) fn tell(lines: &[&[u8]], fast: bool) -> [String; 3] {
     let mut analysis = Analysis::new(Filter::default());
     let mut damage = Damage::default();
-    let parse = if fast { line::parse } else { line::whole };
+    let mut skipped = Skipped::default();
     for line in lines {
-        match damage.parse(line, parse) {
+        let record = damage.parse(line, |line| match fast {
+            true => line::parse(line, &mut skipped),
+            false => line::whole(line),
+        });
+        match record {
             Some(Line::Event(event)) => analysis.feed_event(&event),
             Some(Line::Other(record)) => analysis.feed(&record),
             None => {}

@@ -3,6 +3,7 @@
 //! Whatever is unusual in any way is read as any other record.
 
 mod scan;
+mod skipped;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::record::{self, Event, Who};
 use crate::capture::read::object;
 use scan::Scan;
+pub(super) use skipped::Skipped;
 
 /// What a line holds.
 #[derive(Debug)]
@@ -19,9 +21,10 @@ pub(super) enum Line {
     Other(Value),
 }
 
-/// Reads a line; `None`: it is no record. Of events only what every report needs.
-pub(super) fn parse(line: &[u8]) -> Option<Line> {
-    match event(line) {
+/// Reads a line; `None`: it is no record. Of events only what every report needs;
+/// `skipped` is for the next line.
+pub(super) fn parse(line: &[u8], skipped: &mut Skipped) -> Option<Line> {
+    match event(line, skipped) {
         Some(event) => Some(Line::Event(event)),
         None => whole(line),
     }
@@ -34,7 +37,7 @@ pub(super) fn whole(line: &[u8]) -> Option<Line> {
 
 /// The event in a line, if it is a usual one: then it is what
 /// [`record::event`] makes of the line.
-fn event(line: &[u8]) -> Option<Event> {
+fn event(line: &[u8], skipped: &mut Skipped) -> Option<Event> {
     let mut line = Scan::new(line)?;
     let (mut is_known, mut is_event) = (false, false);
     let (mut time, mut kind, mut cause, mut count) = (None, None, None, 1);
@@ -50,6 +53,7 @@ fn event(line: &[u8]) -> Option<Event> {
             "cause" => cause = record::cause_named(line.string()?),
             "count" => count = line.number()?,
             "process" => process = line.nullable(who)?,
+            "holders" => line.skip_again(skipped)?,
             "netns" => netns = line.number()?,
             "local" => local = line.nullable(Scan::string)?,
             "remote" => remote = line.nullable(Scan::string)?,

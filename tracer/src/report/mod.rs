@@ -36,7 +36,7 @@ use crate::{
     when::When,
 };
 use analyse::{Analysis, Filter};
-use line::Line;
+use line::{Line, Skipped};
 
 /// Reads the files and tells; returns the exit code.
 ///
@@ -56,10 +56,11 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
         until,
         only: arguments.filter.clone(),
     });
-    let parse = if arguments.filter.is_off() {
-        line::parse
-    } else {
-        line::whole
+    let needs_all = !arguments.filter.is_off();
+    let mut skipped = Skipped::default();
+    let parse = move |line: &[u8]| match needs_all {
+        true => line::whole(line),
+        false => line::parse(line, &mut skipped),
     };
     let captures = ahead::each(captures, parse, |line| match line {
         Line::Event(event) => analysis.feed_event(&event),

@@ -2,6 +2,8 @@
 //! escapes in what is taken. Everything else is `None`, so what is read here is
 //! what serde_json would read, and the rest is left to it.
 
+use super::skipped::Skipped;
+
 /// Objects and arrays within each other. tracer's own have three levels.
 const DEPTH: u8 = 8;
 
@@ -78,13 +80,18 @@ impl<'a> Scan<'a> {
 
     /// A number that is not negative.
     pub(super) fn number(&mut self) -> Option<u64> {
-        let digits = self.rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, rest) = self.rest.split_at_checked(digits)?;
-        let is_usual = !number.starts_with('0') || digits == 1;
+        let (mut number, mut digits) = (0_u64, 0);
+        for byte in self.rest.bytes().take_while(u8::is_ascii_digit) {
+            let digit = u64::from(byte - b'0');
+            number = number.checked_mul(10)?.checked_add(digit)?;
+            digits += 1;
+        }
+        let (text, rest) = self.rest.split_at_checked(digits)?;
+        let is_usual = digits == 1 || digits > 1 && !text.starts_with('0');
         // It could go on as a fraction.
         let is_whole = !rest.starts_with(['.', 'e', 'E']);
         self.rest = rest;
-        number.parse().ok().filter(|_| is_usual && is_whole)
+        (is_usual && is_whole).then_some(number)
     }
 
     pub(super) fn boolean(&mut self) -> Option<bool> {
@@ -119,6 +126,18 @@ impl<'a> Scan<'a> {
             }
             _ => self.number().map(drop),
         }
+    }
+
+    /// Skips an array that is often the same.
+    pub(super) fn skip_again(&mut self, skipped: &mut Skipped) -> Option<()> {
+        let before = self.rest;
+        if let Some(length) = skipped.length(before) {
+            self.rest = before.get(length..)?;
+            return Some(());
+        }
+        self.array(Self::skip)?;
+        skipped.keep(before.strip_suffix(self.rest)?);
+        Some(())
     }
 
     /// The same for a string, which may have the short escapes in it.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Event, event, record};
+use super::{Event, Skipped, event, record};
 use crate::{
     explain::advice::tests::dice::Dice,
     output::replayed::{failure, line},
@@ -20,10 +20,10 @@ fn slowly(line: &[u8]) -> Option<Event> {
 #[test]
 fn what_tracer_writes_is_read_fast() {
     let mut dice = Dice(7);
-    let mut fast = 0;
+    let (mut fast, mut skipped) = (0, Skipped::default());
     for _ in 0..2_000 {
         let line = line(&failure(&mut dice));
-        let read = event(line.as_bytes());
+        let read = event(line.as_bytes(), &mut skipped);
         let is_unusual = line.contains("\\u") || line.contains(r#""comm":"a b\"#);
         assert!(read.is_some() || is_unusual, "{line}");
         if read.is_some() {
@@ -37,18 +37,21 @@ fn what_tracer_writes_is_read_fast() {
 #[test]
 fn what_is_changed_is_read_right_or_left_to_others() {
     let mut dice = Dice(8);
-    let (mut fast, mut left) = (0, 0);
+    let (mut fast, mut left, mut skipped) = (0, 0, Skipped::default());
     for _ in 0..20_000 {
         let mut line = line(&failure(&mut dice)).into_bytes();
         for _ in 0..=dice.roll(2) {
             change(&mut line, &mut dice);
         }
-        match event(&line) {
-            None => left += 1,
-            read => {
-                let text = String::from_utf8_lossy(&line);
-                assert_eq!(read, slowly(&line), "{text}");
-                fast += 1;
+        // Twice: what was skipped is known now.
+        for _ in 0..2 {
+            match event(&line, &mut skipped) {
+                None => left += 1,
+                read => {
+                    let text = String::from_utf8_lossy(&line);
+                    assert_eq!(read, slowly(&line), "{text}");
+                    fast += 1;
+                }
             }
         }
     }
