@@ -69,7 +69,7 @@ pub(crate) fn attach() -> Duration {
 
 /// For everything.
 fn whole_run() -> Duration {
-    Duration::from_secs(if in_guest() { 1500 } else { 600 })
+    Duration::from_secs(if in_guest() { 1500 } else { 1200 })
 }
 
 /// What runs now, for the watchdog's message: tier and scenario.
