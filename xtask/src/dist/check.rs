@@ -82,7 +82,7 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
         telling.tell(&format!("dist/{name}"), start, outcome());
     };
     let root = scratch.join("root");
-    tell("same bytes", &|| same_bytes(place, &parts, &scratch));
+    tell("same-bytes", &|| same_bytes(place, &parts, &scratch));
     tell("lintian", &|| lintian(place));
     tell("installs", &|| installs(place, &root));
     tell("unit", &|| unit(&root));
