@@ -54,11 +54,6 @@ impl Choice {
 
 /// Measures, and tells.
 pub(crate) fn run(place: &Place, choice: &Choice) -> Result<()> {
-    if let Some(busy) = machine::busy() {
-        say::note(&format!(
-            "this machine is busy ({busy}): times will be too long"
-        ));
-    }
     let told = capture::measure(place, choice.events)?;
     say::result(&told);
     if choice.write {

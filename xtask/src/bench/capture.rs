@@ -51,6 +51,8 @@ impl Drop for Bench {
 /// Measures everything; a tenth of the events for those that are not tracer.
 pub(super) fn measure(place: &Place, events: u64) -> Result<String> {
     run::need_programs(&PROGRAMS)?;
+    // Before the build, which is work, too.
+    let machine = machine::describe()?;
     let mut bench = Bench::new(place)?;
     let few = events / 10;
     let tables = [
@@ -59,8 +61,7 @@ pub(super) fn measure(place: &Place, events: u64) -> Result<String> {
         bench.seeking(events * LONG)?,
     ];
     Ok(format!(
-        "On {}.\n\n{}\n\n{}",
-        machine::describe()?,
+        "On {machine}.\n\n{}\n\n{}",
         bench.budgets,
         tables.join("\n\n")
     ))

@@ -21,16 +21,18 @@ pub(super) fn describe() -> Result<String> {
         Some(flags) if flags.split(' ').any(|flag| flag == "hypervisor") => ", virtual",
         _ => "",
     };
+    let busy = match load() {
+        Some(load) if load > 1.0 => format!("; busy with other things, too (load {load})"),
+        _ => String::new(),
+    };
+    let kernel = kernel.trim();
     Ok(format!(
-        "{model}, {cores} cores{guest}; Linux {}",
-        kernel.trim()
+        "{model}, {cores} cores{guest}; Linux {kernel}{busy}"
     ))
 }
 
-/// What else runs here, if that is much.
-pub(super) fn busy() -> Option<String> {
+/// How many processes wanted to run in the last minute.
+fn load() -> Option<f64> {
     let load = fs::read_to_string("/proc/loadavg").ok()?;
-    let load = load.split(' ').next()?;
-    let is_much = load.parse::<f64>().ok()? > 0.5;
-    is_much.then(|| format!("load {load}"))
+    load.split(' ').next()?.parse().ok()
 }
