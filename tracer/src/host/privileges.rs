@@ -44,7 +44,8 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
             "cgroup_skb cannot be attached: no listen-queue drops where function hooks are refused",
         ),
         implied_by: Set::empty(),
-        is_kept: false,
+        // SIOCGSKNS (net/socket.c) asks for it: in which namespace a socket is.
+        is_kept: true,
     },
     Capability {
         name: "CAP_SYS_PTRACE",
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_kept() {
-        let late = Set::SYS_PTRACE | Set::DAC_READ_SEARCH | Set::SYS_ADMIN;
+        let late = Set::NET_ADMIN | Set::SYS_PTRACE | Set::DAC_READ_SEARCH | Set::SYS_ADMIN;
         let mut wish = Wish::default();
         assert_eq!(kept(wish), late);
         wish.has_command = true;

@@ -227,9 +227,11 @@ pub(crate) fn doctor(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SYS_PTRACE, CAP_SYS_ADMIN (uapi/linux/capability.h).
+/// CAP_DAC_READ_SEARCH, CAP_KILL, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_BPF
+/// (uapi/linux/capability.h).
 const READ: u64 = 1 << 2;
 const SIGNAL: u64 = 1 << 5;
+const NET: u64 = 1 << 12;
 const PTRACE: u64 = 1 << 19;
 const ADMIN: u64 = 1 << 21;
 const BPF: u64 = 1 << 39;
@@ -268,7 +270,10 @@ fn is_reduced(pid: u32, at_most: u64) -> Result<()> {
 
 /// What is kept, by every thread; and that a failure is attributed with it.
 pub(crate) fn privileges(path: &Path) -> Result<()> {
-    for (arguments, at_most) in [(&[][..], READ | PTRACE | ADMIN), (&["--drop-all"], BPF)] {
+    for (arguments, at_most) in [
+        (&[][..], READ | NET | PTRACE | ADMIN),
+        (&["--drop-all"], BPF),
+    ] {
         let tracer = Tracer::started(path, arguments)?;
         is_reduced(tracer.pid(), at_most).with_context(|| format!("{arguments:?}"))?;
         let space = Namespace::new()?;
@@ -327,7 +332,8 @@ pub(crate) fn command_keeps_privileges(path: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     let started = limits::until("the command", || Ok(!descendants(child.id())?.is_empty()));
-    let reduced = started.and_then(|()| is_reduced(child.id(), READ | PTRACE | ADMIN | SIGNAL));
+    let reduced =
+        started.and_then(|()| is_reduced(child.id(), READ | NET | PTRACE | ADMIN | SIGNAL));
     sys::signal(i32::try_from(child.id())?, libc::SIGTERM)?;
     let status = child.wait()?;
     reduced?;
