@@ -166,9 +166,9 @@ pub(crate) struct Failure {
     pub(crate) queue: Option<u64>,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "bench"))]
 impl Failure {
-    /// Some failure, for tests to change.
+    /// Some failure, for tests and the bench to change.
     pub(crate) fn example() -> Self {
         Self {
             time: Timestamp::UNIX_EPOCH,

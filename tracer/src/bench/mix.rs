@@ -250,27 +250,11 @@ fn holder(process: Process) -> Process {
 /// A connect over IPv4.
 fn connect() -> Failure {
     Failure {
-        time: Timestamp::UNIX_EPOCH,
-        kind: Kind::ConnectFailed,
-        cause: Cause::PortsExhausted,
-        hook: Hook::FexitInetHashConnect,
-        errno: u16::try_from(libc::EADDRNOTAVAIL).ok(),
-        process: None,
-        holders: Vec::new(),
         netns: NETNS,
-        netns_name: None,
-        family: Family::V4,
-        protocol: 6,
         local: None,
         remote: None,
         inode: None,
-        accept_queue: None,
-        request_queue: None,
-        syncookie: false,
-        asked: None,
-        own_range: None,
-        census: None,
-        queue: None,
+        ..Failure::example()
     }
 }
 

@@ -102,7 +102,7 @@ fn served(served: &Served) -> Value {
     })
 }
 
-fn process(process: &Process) -> Value {
+pub(super) fn process(process: &Process) -> Value {
     let place = process.place.as_deref();
     json!({
         "pid": process.pid,

@@ -206,10 +206,7 @@ impl Output {
 
     /// Waits for what happens in the view; for ever if there is none. Safe to cancel.
     pub(crate) async fn view_event(&mut self) -> view::Event {
-        match self.view() {
-            Some(view) => view.wait().await,
-            None => pending().await,
-        }
+        event_of(&mut self.screen).await
     }
 
     /// Ends the view, if there is one: what is told from now on comes below it.
@@ -224,13 +221,7 @@ impl Output {
     /// What the view or a scrape asks for; waits for ever if neither is there. Safe
     /// to cancel.
     pub(crate) async fn asked(&mut self) -> Asked {
-        let (screen, metrics) = (&mut self.screen, &mut self.metrics);
-        let view = async {
-            match screen {
-                Some(Screen::View(view)) => view.wait().await,
-                _ => pending().await,
-            }
-        };
+        let metrics = &mut self.metrics;
         let scrape = async {
             match metrics {
                 Some(metrics) => metrics.question().await,
@@ -238,7 +229,7 @@ impl Output {
             }
         };
         tokio::select! {
-            event = view => Asked::View(event),
+            event = event_of(&mut self.screen) => Asked::View(event),
             question = scrape => Asked::Scrape(question),
         }
     }
@@ -270,6 +261,14 @@ impl Output {
 /// Whether a terminal gets colours.
 pub(crate) fn has_colour() -> bool {
     text::has_colour(io::stdout().is_terminal())
+}
+
+/// What happens in the view; nothing ever does if there is none.
+async fn event_of(screen: &mut Option<Screen>) -> view::Event {
+    match screen {
+        Some(Screen::View(view)) => view.wait().await,
+        _ => pending().await,
+    }
 }
 
 /// Prints what was asked for instead of a run: help or version. A closed

@@ -36,36 +36,10 @@ pub(crate) fn line(failure: &Failure) -> String {
     String::from_utf8_lossy(&line).into_owned()
 }
 
-/// The same as docs/records.md has it.
+/// The same as docs/records.md has it, processes as in all other records.
 fn value(failure: &Failure) -> Value {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let process = |process: &Process| {
-        json!({
-            "pid": process.pid,
-            "tid": process.tid,
-            "comm": text(&process.comm),
-            "exe": process.exe.as_deref().map(text),
-            "cmdline": process.cmdline.as_deref().map(text),
-            "uid": process.uid,
-            "kernel": process.kernel,
-            "cgroup": process.place.as_ref().map(|place| &place.cgroup),
-            "container": process.place.as_ref().and_then(|place| place.container.as_ref())
-                .map(|container| json!({
-                    "id": container.id,
-                    "runtime": container.runtime,
-                    "name": container.name,
-                })),
-            "unit": process.place.as_ref().and_then(|place| place.unit.as_ref()),
-            "pod": process.place.as_ref().and_then(|place| place.pod.as_ref())
-                .map(|pod| json!({
-                    "uid": pod.uid,
-                    "name": pod.name,
-                    "namespace": pod.namespace,
-                })),
-        })
-    };
     let responsible = failure.process.as_ref().map(|(who, role)| {
-        let mut value = process(who);
+        let mut value = json::process(who);
         value["role"] = role.name().into();
         value
     });
@@ -79,7 +53,7 @@ fn value(failure: &Failure) -> Value {
         "errno": failure.errno.and_then(errno_name),
         "count": 1,
         "process": responsible,
-        "holders": failure.holders.iter().map(process).collect::<Vec<_>>(),
+        "holders": failure.holders.iter().map(json::process).collect::<Vec<_>>(),
         "netns": failure.netns,
         "netns_name": failure.netns_name.as_deref(),
         "family": failure.family.name(),

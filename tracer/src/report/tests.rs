@@ -437,6 +437,18 @@ fn ever_new_processes_and_listeners_do_not_grow_memory() {
     assert_eq!(object["others"]["findings"]["count"], 39_995);
 }
 
+/// A capture with `evil` in every place of its records, beside the records as they were.
+fn poisoned(evil: &Value) -> Analysis {
+    let mut analysis = Analysis::new(Filter::default());
+    for record in capture() {
+        mutations(&record, evil, &mut |changed| {
+            analysis.feed(changed);
+            analysis.feed(&record);
+        });
+    }
+    analysis
+}
+
 /// Puts `evil` in every place of `record`, one at a time.
 fn mutations(record: &Value, evil: &Value, each: &mut dyn FnMut(&Value)) {
     fn places(value: &Value, path: &str, found: &mut Vec<String>) {
@@ -483,13 +495,7 @@ fn hostile_records_do_no_harm() {
         json!(true),
     ];
     for evil in &evils {
-        let mut analysis = Analysis::new(Filter::default());
-        for record in capture() {
-            mutations(&record, evil, &mut |changed| {
-                analysis.feed(changed);
-                analysis.feed(&record);
-            });
-        }
+        let analysis = poisoned(evil);
         for width in [60, 160] {
             let style = Style {
                 colour: false,
