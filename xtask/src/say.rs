@@ -5,9 +5,14 @@
     reason = "a command line tool talks to its user; only this file does"
 )]
 
-/// Progress and remarks: to stderr.
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// Progress and remarks, with the seconds since the first one: to stderr.
 pub(crate) fn note(text: &str) {
-    eprintln!("xtask: {text}");
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let seconds = FIRST.get_or_init(Instant::now).elapsed().as_secs();
+    eprintln!("xtask: {seconds:>4} s  {text}");
 }
 
 /// The one error a command ends with: to stderr.

@@ -81,7 +81,9 @@ impl Mix {
             mix.connect("tcp4", address)?;
             mix.accept(fd)?;
         }
-        for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+        // Not port 0: the kernel may choose one that a socket of IPv6 has, and two
+        // sockets that share a port are counted once.
+        for address in ["127.0.0.1:40600", "0.0.0.0:40601"] {
             let fd = mix.client.ok("socket tcp4")?;
             mix.client.ok(&format!("bind {fd} {address}"))?;
         }

@@ -318,7 +318,7 @@ pub(crate) fn command_keeps_privileges(path: &Path) -> Result<()> {
     ] {
         ensure!(mask(&told, name)? == mask(&own, name)?, "{name}: {told}");
     }
-    // While it runs, the thread that started it is gone.
+    // While it runs, the thread that started it is soon gone.
     let mut child = tracer::command(path)
         .arg("--")
         .arg(std::env::current_exe()?)
@@ -332,8 +332,12 @@ pub(crate) fn command_keeps_privileges(path: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     let started = limits::until("the command", || Ok(!descendants(child.id())?.is_empty()));
-    let reduced =
-        started.and_then(|()| is_reduced(child.id(), READ | NET | PTRACE | ADMIN | SIGNAL));
+    let is_reduced = || is_reduced(child.id(), READ | NET | PTRACE | ADMIN | SIGNAL);
+    let reduced = started.and_then(|()| {
+        // Whatever goes wrong at the end of the wait is told by the last look.
+        let _ = limits::until("fewer privileges", || Ok(is_reduced().is_ok()));
+        is_reduced()
+    });
     sys::signal(i32::try_from(child.id())?, libc::SIGTERM)?;
     let status = child.wait()?;
     reduced?;

@@ -183,7 +183,10 @@ impl Scene {
     /// Waits until the screen has all these words.
     fn shows(&self, words: &[&str]) -> Result<()> {
         let missing = |screen: &str| {
-            let missing = words.iter().find(|word| !screen.contains(**word));
+            // Where long values are wrapped depends on the length of paths.
+            let screen: Vec<&str> = screen.split_whitespace().collect();
+            let screen = screen.join(" ");
+            let missing = words.iter().find(|word| !screen.contains(word.trim()));
             missing.copied().map(str::to_owned)
         };
         let _ = until("words", || Ok(missing(&self.tmux.screen()?).is_none()));
