@@ -1,7 +1,14 @@
 //! What /proc tells about one process, checked against its start time so that
 //! a reused pid is never mistaken for the process that had it before.
 
-use std::{collections::HashMap, fs, os::unix::ffi::OsStringExt, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::ffi::OsStringExt,
+    sync::Arc,
+    time::Instant,
+};
 
 use tracer_common::{Task, flag};
 
@@ -104,7 +111,7 @@ pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
 fn read(pid: u32) -> Option<(u64, Process)> {
     let stat = parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
-    let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok();
+    let cmdline = cmdline(pid).ok();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
     let place = place(pid);
     if start_ticks(pid)? != stat.start {
@@ -115,7 +122,7 @@ fn read(pid: u32) -> Option<(u64, Process)> {
         tid: None,
         comm: stat.comm,
         exe: exe.map(|path| path.into_os_string().into_vec()),
-        cmdline: cmdline.map(join_arguments).filter(|line| !line.is_empty()),
+        cmdline: cmdline.filter(|line| !line.is_empty()),
         uid: status.as_deref().and_then(real_uid),
         kernel: stat.is_kernel_thread,
         place: place.map(Arc::new),
@@ -154,7 +161,24 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     })
 }
 
+/// Bytes that are kept of a command line: it may have megabytes, and goes into every
+/// record of its process.
+const CMDLINE: u64 = 4096;
+
+/// The arguments; a longer command line ends in `...`.
+fn cmdline(pid: u32) -> io::Result<Vec<u8>> {
+    let file = File::open(format!("/proc/{pid}/cmdline"))?;
+    let mut bytes = Vec::new();
+    file.take(CMDLINE + 1).read_to_end(&mut bytes)?;
+    Ok(join_arguments(bytes))
+}
+
 fn join_arguments(mut cmdline: Vec<u8>) -> Vec<u8> {
+    let most = usize::try_from(CMDLINE).unwrap_or(usize::MAX);
+    if cmdline.len() > most {
+        cmdline.truncate(most);
+        cmdline.extend(b"...");
+    }
     while cmdline.last() == Some(&0) {
         cmdline.pop();
     }
@@ -210,6 +234,8 @@ mod tests {
     fn arguments_are_joined() {
         assert_eq!(join_arguments(b"a\0b c\0\0".to_vec()), b"a b c");
         assert_eq!(join_arguments(Vec::new()), b"");
+        assert_eq!(join_arguments(vec![b'a'; 4096]), vec![b'a'; 4096]);
+        assert_eq!(join_arguments(vec![b'a'; 4097])[4090..], *b"aaaaaa...");
     }
 
     #[test]

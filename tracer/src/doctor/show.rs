@@ -1,15 +1,15 @@
 //! A diagnosis for people and as JSON (docs/doctor.md).
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-};
+use std::{fmt::Write as _, io};
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::judge::{Diagnosis, Level};
-use crate::{cli::Format, output::sanitize::harmless};
+use crate::{
+    cli::Format,
+    output::{print, sanitize::harmless},
+};
 
 /// Version of the object.
 const VERSION: u32 = 1;
@@ -19,12 +19,11 @@ const VERSION: u32 = 1;
 /// # Errors
 /// That cannot be written. A closed standard output is no error: nobody reads on.
 pub(super) fn show(format: Format, kernel: &str, diagnosis: &Diagnosis) -> anyhow::Result<()> {
-    let text = match format {
-        Format::Text => text(kernel, diagnosis),
-        Format::Json => object(kernel, diagnosis, Timestamp::now()) + "\n",
+    let shown = match format {
+        Format::Text => print::whole(&text(kernel, diagnosis)),
+        Format::Json => print::json(&object(kernel, diagnosis, Timestamp::now())),
     };
-    let mut out = io::stdout();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match shown {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

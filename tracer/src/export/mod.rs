@@ -28,7 +28,7 @@ use crate::{
     capture::{files::Captures, read::is_object},
     cli::{Export, ExportFormat},
     exit::{Failed, is_broken_pipe},
-    output::{sanitize::json_harmless, say},
+    output::{json_lines::shown, say},
 };
 use column::{Cell, Column};
 use rows::{Rows, Told};
@@ -113,11 +113,7 @@ fn lines(
     let mut out = BufWriter::with_capacity(BUFFER, target);
     let mut has_next = has_first;
     while has_next {
-        if is_terminal {
-            out.write_all(json_harmless(captures.line()).as_bytes())?;
-        } else {
-            out.write_all(captures.line())?;
-        }
+        out.write_all(&shown(captures.line(), is_terminal))?;
         out.write_all(b"\n")?;
         has_next = captures.next(is_object)?.is_some();
     }

@@ -5,6 +5,7 @@ pub(crate) mod aside;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 pub(crate) mod json;
+pub(crate) mod json_lines;
 pub(crate) mod print;
 #[cfg(test)]
 pub(crate) mod replayed;
@@ -19,6 +20,8 @@ use std::{
     path::Path,
     process::ExitCode,
 };
+
+use json_lines::JsonLines;
 
 use crate::{
     capture::write::{Options, Reserved, Writer},
@@ -47,7 +50,7 @@ pub(crate) struct Output {
 
 enum Screen {
     Text(Lines, text::Style),
-    Json(Lines),
+    Json(JsonLines),
     /// The whole terminal.
     View(Box<View>),
     /// Where that was: only the end is told there.
@@ -71,7 +74,7 @@ impl Output {
     /// capture alone.
     pub(crate) fn new(format: Option<Format>, capture: Option<Options>) -> Self {
         let screen = format.map(|format| match format {
-            Format::Json => Screen::Json(lines()),
+            Format::Json => Screen::Json(JsonLines::new()),
             Format::Text => Screen::Text(lines(), text::Style::detect(io::stdout().is_terminal())),
         });
         Self::with(screen, capture)
@@ -140,7 +143,7 @@ impl Output {
         }
         match &mut self.screen {
             None | Some(Screen::Below(_)) => say(&text::startup(startup, verbose)),
-            Some(Screen::Json(out)) => writeln!(out, "{}", json::startup(startup))?,
+            Some(Screen::Json(out)) => out.line(json::startup(startup).to_string().as_bytes())?,
             Some(Screen::Text(out, style)) => {
                 say(&text::startup(startup, verbose));
                 out.write_all(style.header().as_bytes())?;
@@ -153,14 +156,11 @@ impl Output {
         Ok(self.flush()?)
     }
 
-    /// A record as it was written once.
+    /// A record as it was written once, to who watches JSON.
     pub(crate) fn line(&mut self, line: &[u8]) -> io::Result<()> {
         match &mut self.screen {
-            Some(Screen::Text(out, _) | Screen::Json(out)) => {
-                out.write_all(line)?;
-                out.write_all(b"\n")
-            }
-            None | Some(Screen::View(_) | Screen::Below(_)) => Ok(()),
+            Some(Screen::Json(out)) => out.line(line),
+            _ => Ok(()),
         }
     }
 
@@ -176,14 +176,15 @@ impl Output {
         if self.has_json() {
             self.line.clear();
             json::write(record, &mut self.line);
-            self.line.push(b'\n');
         }
         if let Some(capture) = &mut self.capture {
+            self.line.push(b'\n');
             capture.write(&self.line)?;
+            self.line.pop();
         }
         match &mut self.screen {
             None => Ok(()),
-            Some(Screen::Json(out)) => out.write_all(&self.line),
+            Some(Screen::Json(out)) => out.line(&self.line),
             Some(Screen::Text(out, style)) => out.write_all(style.record(record).as_bytes()),
             Some(Screen::View(view)) => {
                 view.record(record);
@@ -252,7 +253,8 @@ impl Output {
             capture.check()?;
         }
         match &mut self.screen {
-            Some(Screen::Text(out, _) | Screen::Json(out) | Screen::Below(out)) => out.flush(),
+            Some(Screen::Text(out, _) | Screen::Below(out)) => out.flush(),
+            Some(Screen::Json(out)) => out.flush(),
             None | Some(Screen::View(_)) => Ok(()),
         }
     }

@@ -1,8 +1,8 @@
 //! Snapshots, printed at once.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
-use super::{json, text};
+use super::{json, json_lines::JsonLines, text};
 use crate::{
     attribute::namespaces::Netstat,
     cli::Format,
@@ -20,16 +20,20 @@ pub(crate) fn ports(
     tables: &[Table],
     bound_unused: &BoundUnused,
 ) -> io::Result<()> {
-    let mut out = BufWriter::new(io::stdout());
     match format {
-        Format::Text => out.write_all(text::snapshot::ports(tables, bound_unused).as_bytes())?,
+        Format::Text => whole(&text::snapshot::ports(tables, bound_unused)),
         Format::Json => {
+            let mut out = JsonLines::new();
             for table in tables {
-                writeln!(out, "{}", json::snapshot::ports(taken, table, bound_unused))?;
+                out.line(
+                    json::snapshot::ports(taken, table, bound_unused)
+                        .to_string()
+                        .as_bytes(),
+                )?;
             }
+            out.flush()
         }
     }
-    out.flush()
 }
 
 /// Prints what `tracer listeners` found. `counters`: of each namespace with
@@ -40,23 +44,23 @@ pub(crate) fn listeners(
     listeners: &[Listener],
     counters: &[(Place, Netstat)],
 ) -> io::Result<()> {
-    let mut out = BufWriter::new(io::stdout());
     match format {
-        Format::Text => out.write_all(text::snapshot::listeners(listeners, counters).as_bytes())?,
+        Format::Text => whole(&text::snapshot::listeners(listeners, counters)),
         Format::Json => {
+            let mut out = JsonLines::new();
             for listener in listeners {
                 let netns = listener.place.netns;
                 let found = counters.iter().find(|(place, _)| place.netns == netns);
                 let netstat = found.map(|(_, netstat)| *netstat);
-                writeln!(
-                    out,
-                    "{}",
+                out.line(
                     json::snapshot::listener(taken, listener, netstat)
+                        .to_string()
+                        .as_bytes(),
                 )?;
             }
+            out.flush()
         }
     }
-    out.flush()
 }
 
 /// Columns of the terminal, or of a page (80) where there is none; and whether
@@ -72,9 +76,18 @@ pub(crate) fn paper() -> (usize, bool) {
     (width.clamp(60, 160), text::has_colour(is_terminal))
 }
 
-/// Prints a report.
-pub(crate) fn report(text: &str) -> io::Result<()> {
+/// Prints a text that is whole, and fit for a terminal.
+pub(crate) fn whole(text: &str) -> io::Result<()> {
     let mut out = io::stdout();
     out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Prints JSON, a record a line.
+pub(crate) fn json(lines: &str) -> io::Result<()> {
+    let mut out = JsonLines::new();
+    for line in lines.lines() {
+        out.line(line.as_bytes())?;
+    }
     out.flush()
 }

@@ -80,9 +80,13 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
             text::report(&analysis, captures.notes(), &style)
         }
         ReportFormat::Html => html::report(&analysis, captures.notes(), &zone, top),
-        ReportFormat::Json => format!("{}\n", json::report(&analysis, captures.damage(), top)),
+        ReportFormat::Json => json::report(&analysis, captures.damage(), top).to_string(),
     };
-    match print::report(&told) {
+    let shown = match arguments.format {
+        ReportFormat::Json => print::json(&told),
+        ReportFormat::Text | ReportFormat::Html => print::whole(&told),
+    };
+    match shown {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(error).into())
         }

@@ -1,9 +1,6 @@
 //! The table and its verdict, for people and as JSON (docs/selftest.md).
 
-use std::{
-    fmt::Write,
-    io::{self, Write as _},
-};
+use std::{fmt::Write, io};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,7 +14,10 @@ use super::{
 };
 use crate::{
     cli::Format,
-    output::words::{cause, what},
+    output::{
+        print,
+        words::{cause, what},
+    },
 };
 
 /// Version of the records.
@@ -28,12 +28,11 @@ const VERSION: u32 = 1;
 /// # Errors
 /// That cannot be written. A closed standard output is no error: nobody reads on.
 pub(super) fn show(format: Format, outcome: &Outcome) -> anyhow::Result<()> {
-    let text = match format {
-        Format::Text => table(outcome),
-        Format::Json => records(outcome, Timestamp::now()),
+    let shown = match format {
+        Format::Text => print::whole(&table(outcome)),
+        Format::Json => print::json(&records(outcome, Timestamp::now())),
     };
-    let mut out = io::stdout();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match shown {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

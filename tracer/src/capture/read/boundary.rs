@@ -16,6 +16,9 @@ const MAX_BLOCK: usize = 128 << 10;
 /// block. Blocks may be small, so much more is allowed for.
 const MAX_COMPRESSED: usize = MAX_FRAME + MAX_FRAME / 8;
 
+/// Blocks of a frame. tracer's own have three; what is flushed often has more.
+const MAX_BLOCKS: usize = 1024;
+
 /// What begins here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Boundary {
@@ -29,7 +32,7 @@ pub(super) enum Boundary {
     Nothing,
     /// A frame with nonsense in it.
     Corrupt,
-    /// A frame that is larger than allowed, or without a checksum.
+    /// A frame that is larger than allowed, of too many blocks, or without a checksum.
     Refused,
 }
 
@@ -49,7 +52,7 @@ fn walk(bytes: &[u8]) -> Result<Boundary, Boundary> {
     }
     let mut at = header(bytes)?;
     let mut unpacked = 0;
-    loop {
+    for _ in 0..MAX_BLOCKS {
         let block = number(bytes, at, 3)?;
         let is_last = block & 1 != 0;
         let size = usize::try_from(block >> 3).unwrap_or(usize::MAX);
@@ -69,14 +72,14 @@ fn walk(bytes: &[u8]) -> Result<Boundary, Boundary> {
             return Err(Boundary::Refused);
         }
         if is_last {
-            break;
+            let end = at + CHECKSUM;
+            if bytes.len() < end {
+                return Err(Boundary::Needs(end));
+            }
+            return Ok(Boundary::Frame(end));
         }
     }
-    let end = at + CHECKSUM;
-    if bytes.len() < end {
-        return Err(Boundary::Needs(end));
-    }
-    Ok(Boundary::Frame(end))
+    Err(Boundary::Refused)
 }
 
 /// The length of the content checksum, at the end of the frame.

@@ -10,6 +10,11 @@ use super::{
     input::Input,
 };
 
+/// How many bytes may be decoded in vain before what claims to be a frame is skipped
+/// as a whole. Until then every byte in it is a place where the next frame may begin,
+/// and a file that was made for it has a frame of megabytes begin every few bytes.
+pub(super) const IN_VAIN: u64 = 64 << 20;
+
 /// Decodes frames.
 #[derive(Default)]
 pub(super) struct Frames {
@@ -19,6 +24,8 @@ pub(super) struct Frames {
     length: usize,
     /// Where the frames could not be followed any more.
     lost: Option<Lost>,
+    /// Bytes that were decoded and turned out to be bad.
+    pub(super) in_vain: u64,
 }
 
 struct Decoder {
@@ -132,15 +139,18 @@ impl Frames {
                             input.skip(length);
                             Found::Frame
                         }
-                        Err(why) => Found::Bad(why, Some(length)),
+                        Err(why) => {
+                            self.in_vain += length as u64;
+                            Found::Bad(why, Some(length))
+                        }
                     }
                 }
             });
         }
     }
 
-    /// Skips what is bad: all of it if another frame or the end follows, or
-    /// else up to the next frame that can be decoded.
+    /// Skips what is bad: all of it if another frame or the end follows or patience
+    /// has ended, or else up to the next frame that can be decoded.
     fn lose<R: Read>(
         &mut self,
         input: &mut Input<R>,
@@ -157,8 +167,9 @@ impl Frames {
                 return Ok(());
             }
         }
-        input.skip(1);
-        self.lost.get_or_insert(Lost { why, bytes: 0 }).bytes += 1;
+        let skipped = length.filter(|_| self.in_vain > IN_VAIN).unwrap_or(1);
+        input.skip(skipped);
+        self.lost.get_or_insert(Lost { why, bytes: 0 }).bytes += skipped as u64;
         Ok(())
     }
 

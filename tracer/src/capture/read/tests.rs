@@ -295,3 +295,44 @@ fn nothing_is_read_from_nothing() -> io::Result<()> {
     assert_eq!(*reader.damage(), Damage::default());
     Ok(())
 }
+
+/// Thousands of frames of megabytes, each within the one before, and none of them whole.
+#[test]
+fn frames_within_frames_are_not_all_tried() -> io::Result<()> {
+    const BLOCK: usize = 128 << 10;
+    // A frame begins every 16 bytes; what it holds ends with the block around it.
+    let unit = |until_end: usize| {
+        let raw = u32::try_from(until_end - 9).unwrap_or_default() << 3;
+        let [a, b, c, _] = raw.to_le_bytes();
+        let [m, n, o, p] = boundary::MAGIC;
+        [m, n, o, p, 4, 0, a, b, c, 0, 0, 0, 0, 0, 0, 0]
+    };
+    let block: Vec<u8> = (0..BLOCK / 16)
+        .flat_map(|at| unit(BLOCK - at * 16))
+        .collect();
+    let mut file = block.clone();
+    let header = |is_last: usize| (BLOCK << 3 | is_last).to_le_bytes();
+    for number in 1..400 {
+        // Every 30 there is an end, with a checksum that is wrong.
+        let is_last = number % 30 == 0;
+        file.extend(&header(usize::from(is_last))[..3]);
+        file.extend(&block);
+        file.extend(if is_last { &[0; 4][..] } else { &[] });
+    }
+    let length = file.len() as u64;
+    file.extend(frame(b"{\"a\":1}\n")?);
+    let mut reader = Reader::new(&file[..]);
+    let mut lines = 0;
+    while reader.next_line()?.is_some() {
+        lines += 1;
+    }
+    let in_vain = reader.frames.in_vain;
+    assert!(in_vain > frames::IN_VAIN, "{in_vain}");
+    assert!(
+        in_vain < frames::IN_VAIN + length + MAX_FRAME as u64 * 2,
+        "{in_vain}"
+    );
+    assert_eq!(lines, 1);
+    assert!(reader.damage().corrupt_frames > 0);
+    Ok(())
+}
