@@ -244,7 +244,11 @@ fn tail(text: &str) -> String {
     let (before, last) = lines.split_at(lines.len().saturating_sub(20));
     before
         .iter()
-        .filter(|line| line.contains("Kernel panic") || line.contains("BUG:"))
+        .filter(|line| {
+            ["Kernel panic", "BUG:", "Oops:"]
+                .iter()
+                .any(|it| line.contains(it))
+        })
         .chain(last)
         .map(|line| format!("    {line}\n"))
         .collect()
