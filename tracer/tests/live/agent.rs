@@ -14,7 +14,7 @@ use crate::{limits, sys, uring};
 pub(crate) const CONTROL: RawFd = 900;
 
 /// Serves orders until the channel closes.
-pub(crate) fn serve(comm: &str) -> Result<()> {
+pub(crate) fn serve(comm: &[u8]) -> Result<()> {
     sys::set_comm(comm)?;
     let mut agent = Agent::on(CONTROL);
     loop {
@@ -61,7 +61,7 @@ impl Agent {
         if pid != 0 {
             return Ok(Some(pid.to_string()));
         }
-        sys::set_comm(comm)?;
+        sys::set_comm(comm.as_bytes())?;
         *self = Self::on(CONTROL + slot);
         Ok(None)
     }
@@ -185,7 +185,7 @@ fn connect_once(kind: &str, addr: &SocketAddr) -> i32 {
 fn vanish(comm: &str, kind: &str, addr: &SocketAddr) -> Result<String> {
     let pid = sys::fork()?;
     if pid == 0 {
-        let code = match sys::set_comm(comm) {
+        let code = match sys::set_comm(comm.as_bytes()) {
             Ok(()) => connect_once(kind, addr),
             Err(_) => 255,
         };
@@ -200,7 +200,7 @@ fn vanish(comm: &str, kind: &str, addr: &SocketAddr) -> Result<String> {
 fn thread(comm: &str, kind: &str, addr: SocketAddr) -> Result<String> {
     let (comm, kind) = (comm.to_owned(), kind.to_owned());
     let done = std::thread::spawn(move || {
-        sys::set_comm(&comm)?;
+        sys::set_comm(comm.as_bytes())?;
         Ok::<_, std::io::Error>((sys::thread_id(), connect_once(&kind, &addr)))
     });
     match done.join() {

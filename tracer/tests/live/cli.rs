@@ -13,8 +13,8 @@ use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
-    bpf, census, export, guest, limits, metrics, readme, record, replay, report, say, snapshot,
-    trust, who,
+    bpf, census, export, guest, hostile, limits, metrics, readme, record, replay, report, say,
+    snapshot, trust, who,
 };
 
 /// A test of the command line.
@@ -237,6 +237,10 @@ pub(crate) const ALL: &[CliTest] = &[
         run: who::drops,
     },
     CliTest {
+        name: "cli/hostile-names",
+        run: hostile::names,
+    },
+    CliTest {
         name: "cli/metrics",
         run: metrics::all,
     },
@@ -283,6 +287,7 @@ pub(crate) fn kernel_has_a_part(name: &str) -> bool {
         "cli/selftest-interrupted",
         "cli/selftest-not-root",
         "cli/privileges-capture",
+        "cli/hostile-names",
         "cli/readme",
     ];
     !NO.contains(&name)

@@ -13,6 +13,7 @@ mod counters;
 mod expect;
 mod export;
 mod guest;
+mod hostile;
 mod limits;
 mod metrics;
 mod netlink;
@@ -36,6 +37,9 @@ mod uring;
 mod verdict;
 mod who;
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+
 use anyhow::{Context as _, Result, bail};
 
 use options::Options;
@@ -56,7 +60,16 @@ fn main() {
 }
 
 fn start() -> Result<i32> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // Its name may be anything.
+    if let [flag, role, comm] = &words[..]
+        && flag == "--role"
+        && role == "agent"
+    {
+        return agent::serve(comm.as_bytes()).map(|()| 0);
+    }
+    let words = words.iter().map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = words.collect();
     if let [flag, role @ ..] = &words[..]
         && flag == "--role"
     {
@@ -85,7 +98,6 @@ fn start() -> Result<i32> {
 /// This program as a child of itself.
 fn child(role: &[String]) -> Result<i32> {
     match role {
-        [name, comm] if name == "agent" => agent::serve(comm).map(|()| 0),
         [name, code] if name == "exit" => code.parse().context("exit code"),
         [name] if name == "status" => {
             say::line(&std::fs::read_to_string("/proc/self/status")?);

@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -31,6 +33,11 @@ pub(crate) struct Role {
 impl Role {
     /// Starts one inside `space`.
     pub(crate) fn start(space: &Namespace, comm: &str) -> Result<Self> {
+        Self::start_as(space, comm.as_bytes())
+    }
+
+    /// The same; its name may be anything but zeros.
+    pub(crate) fn start_as(space: &Namespace, comm: &[u8]) -> Result<Self> {
         let mut ours = VecDeque::new();
         let mut theirs = Vec::new();
         for _ in 0..=SPARES {
@@ -41,7 +48,8 @@ impl Role {
         }
         let mut command = Command::new(std::env::current_exe()?);
         command
-            .args(["--role", "agent", comm])
+            .args(["--role", "agent"])
+            .arg(OsStr::from_bytes(comm))
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let numbers: Vec<RawFd> = theirs.iter().map(|end| end.as_raw_fd()).collect();
@@ -58,7 +66,7 @@ impl Role {
         let channel = ours.pop_front().context("no channel")?;
         let role = Self {
             pid: i32::try_from(child.id())?,
-            comm: as_kept(comm),
+            comm: as_kept(&String::from_utf8_lossy(comm)),
             channel: RefCell::new(BufReader::new(channel)),
             spares: RefCell::new((1..).zip(ours).collect()),
             ended: Cell::new(false),

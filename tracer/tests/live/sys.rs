@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::ptr;
 use std::time::Duration;
 
 use libc::{c_int, c_void};
@@ -195,11 +196,24 @@ pub(crate) fn close(fd: RawFd) -> io::Result<c_int> {
     check(unsafe { libc::close(fd) })
 }
 
+/// A terminal: the end that a person would sit at, and the one for programs.
+pub(crate) fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (mut near, mut far) = (-1, -1);
+    let (none, size, modes) = (ptr::null_mut(), ptr::null(), ptr::null());
+    // SAFETY: two numbers of ours are written; the rest may be null.
+    check(unsafe { libc::openpty(&raw mut near, &raw mut far, none, modes, size) })?;
+    // SAFETY: fresh descriptors that nobody else owns, here and below.
+    let near = unsafe { OwnedFd::from_raw_fd(near) };
+    // SAFETY: as above.
+    let far = unsafe { OwnedFd::from_raw_fd(far) };
+    Ok((near, far))
+}
+
 /// Names the calling thread (for a main thread: the process).
-pub(crate) fn set_comm(comm: &str) -> io::Result<()> {
+pub(crate) fn set_comm(comm: &[u8]) -> io::Result<()> {
     let mut bytes = [0_u8; 16];
-    for (slot, byte) in bytes.iter_mut().take(15).zip(comm.bytes()) {
-        *slot = byte;
+    for (slot, byte) in bytes.iter_mut().take(15).zip(comm) {
+        *slot = *byte;
     }
     // SAFETY: the kernel reads at most 16 bytes, the last one is 0.
     check(unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) })?;
