@@ -2,7 +2,12 @@
 
 use std::{fs, io, path::Path};
 
-use crate::{exit::Failed, host::netns};
+use rustix::thread::CapabilitySet;
+
+use crate::{
+    exit::Failed,
+    host::{netns, reduce},
+};
 
 /// A network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,27 +106,53 @@ fn degradations(refused: &[io::Error]) -> Vec<String> {
             if count == 1 { "" } else { "s" }
         ));
     }
-    if some_are_closed() {
-        sentences.push(
-            "processes of other users cannot be looked into: who holds their sockets is not known, and network namespaces that only they are in are left out; needs CAP_SYS_PTRACE"
-                .to_owned(),
-        );
-    }
+    let has_ptrace = reduce::effective().contains(CapabilitySet::SYS_PTRACE);
+    sentences.extend(closed(netns::pids().filter(is_closed), has_ptrace));
     sentences
 }
 
-/// Whether there are processes whose descriptors and namespaces may not be read.
-fn some_are_closed() -> bool {
-    netns::pids().any(|pid| match fs::read_link(format!("/proc/{pid}/ns/net")) {
+/// Whether a process's descriptors and namespaces may not be read.
+fn is_closed(pid: &u32) -> bool {
+    match fs::read_link(format!("/proc/{pid}/ns/net")) {
         // How older kernels refuse it.
         Ok(link) => link.as_os_str().is_empty(),
         Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
+}
+
+/// What it costs that these processes are closed. With the capability it is something
+/// else that keeps tracer out, such as a security module.
+fn closed(pids: impl Iterator<Item = u32>, has_ptrace: bool) -> Option<String> {
+    const COST: &str = "who holds their sockets is not known, and network namespaces that only they are in are left out";
+    let pids: Vec<u32> = pids.collect();
+    let first = pids.first()?;
+    let (count, others) = (pids.len(), pids.len() - 1);
+    Some(match (has_ptrace, others) {
+        (false, _) => {
+            format!("processes of other users cannot be looked into: {COST}; needs CAP_SYS_PTRACE")
+        }
+        (true, 0) => format!(
+            "process {first} cannot be looked into: {COST}; CAP_SYS_PTRACE is there, so something else protects it"
+        ),
+        (true, _) => format!(
+            "{count} processes cannot be looked into (the first is {first}): {COST}; CAP_SYS_PTRACE is there, so something else protects them"
+        ),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_keeps_tracer_out_is_told() {
+        assert_eq!(closed([].into_iter(), true), None);
+        let told = |pids: &[u32], has_ptrace| closed(pids.iter().copied(), has_ptrace);
+        let says = |told: Option<String>, words: &str| told.is_some_and(|it| it.contains(words));
+        assert!(says(told(&[1, 2], false), "needs CAP_SYS_PTRACE"));
+        assert!(says(told(&[1], true), "process 1 cannot be looked into"));
+        assert!(says(told(&[1, 2], true), "2 processes cannot be"));
+    }
 
     #[test]
     fn this_namespace_is_looked_into() -> io::Result<()> {
