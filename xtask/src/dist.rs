@@ -24,7 +24,7 @@ const BUDGET: u64 = 8_000_000;
 const SUMS: &str = "SHA256SUMS";
 
 /// What is packed.
-struct Parts {
+pub(crate) struct Parts {
     program: PathBuf,
     /// Man pages and completions.
     manual: PathBuf,
@@ -56,7 +56,7 @@ fn deb_name() -> String {
     format!("tracer_{}_amd64.deb", deb::VERSION)
 }
 
-fn parts(place: &Place) -> Result<Parts> {
+pub(crate) fn parts(place: &Place) -> Result<Parts> {
     let epoch = epoch(place)?;
     let program = binaries::for_users(place)?;
     let size = fs::metadata(&program)?.len();

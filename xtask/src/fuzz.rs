@@ -116,10 +116,14 @@ pub(crate) fn fuzz(place: &Place, choice: &Choice) -> Result<Counts> {
     Ok(counts)
 }
 
+/// libFuzzer itself is C++.
+pub(crate) fn need_compiler() -> Result<()> {
+    run::need_programs(&[("c++", "g++")])
+}
+
 /// Where the programs are.
-fn build(place: &Place) -> Result<PathBuf> {
-    // libFuzzer itself is C++.
-    run::need_programs(&[("c++", "g++")])?;
+pub(crate) fn build(place: &Place) -> Result<PathBuf> {
+    need_compiler()?;
     say::note("building the fuzz targets");
     let target = home(place);
     run::check(

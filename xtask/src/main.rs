@@ -1,5 +1,6 @@
 //! The commands behind `cargo xtask`.
 
+mod ahead;
 mod bench;
 mod binaries;
 mod bpf_linker;
@@ -96,6 +97,7 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["dist"] => dist::build(&Place::find()?).map(|()| true)?,
         ["dist", "--check"] => test::dist(&Place::find()?)?,
         [dist::check::INSIDE, words @ ..] => dist::check::inside(&Place::find()?, words)?,
+        [ahead::INSIDE] => ahead::inside(&Place::find()?).map(|()| true)?,
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
         ["fuzz", words @ ..] => fuzz::command(&Place::find()?, &fuzz::Choice::parse(words)?)?,

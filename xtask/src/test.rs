@@ -5,7 +5,7 @@ use crate::fuzz;
 use crate::kernels::{self, Kernels};
 use crate::live::{self, Counts, Run};
 use crate::place::Place;
-use crate::{browser, btf, cases, dist, run, say, toolchain, vm};
+use crate::{ahead, browser, btf, cases, dist, run, say, toolchain, vm};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
@@ -32,9 +32,8 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     });
     btf::extract(place, &kernels.usable)?;
     total.add(unit_tests(place)?);
-    total.add(fuzz::fuzz(place, &fuzz::Choice::all(fuzz::BRIEF))?);
-    total.add(readme_commands(place)?);
     let binaries = binaries::build(place)?;
+    let ahead = ahead::start(place)?;
     let mut runs = vec![
         this_kernel(&binaries)?,
         cases::run(place, &binaries.tracer, &cases::Choice::default())?,
@@ -43,6 +42,9 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
         cases::duckdb::run(place, &binaries.tracer)?,
         cases::prometheus::run(place, &binaries.tracer)?,
     ];
+    ahead.wait()?;
+    total.add(fuzz::fuzz(place, &fuzz::Choice::all(fuzz::BRIEF))?);
+    total.add(readme_commands(place)?);
     if with_vm {
         runs.push(dist::check::run(place, &kernels.usable)?);
         runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[])?);
