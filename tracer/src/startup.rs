@@ -15,7 +15,7 @@ use crate::{
         memory,
         mounts::PrivateView,
         netns, plan,
-        plan::Purpose,
+        plan::{Choice, Purpose},
         privileges::{self, Privileges},
         reduce,
         settings::{self, Settings},
@@ -95,7 +95,7 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
     closers::provide(&mut probe)?;
     probe.attach(&plan, &facts)?;
     if !probe.sees_anything() {
-        return Err(nothing_attached(&probe.served));
+        return Err(nothing_attached(&probe.served, arguments.hooks));
     }
     memory::give_back();
     let startup = Startup {
@@ -144,20 +144,27 @@ fn refused(error: anyhow::Error) -> Failed {
     }
 }
 
-fn nothing_attached(served: &[Served]) -> Failed {
+fn nothing_attached(served: &[Served], choice: Choice) -> Failed {
     let lockdown = read_line("/sys/kernel/security/lockdown");
     if lockdown.contains("[confidentiality]") {
         return Failed::NotPermitted(
             "not permitted: kernel lockdown is in confidentiality mode, which forbids BPF to read kernel memory".into(),
         );
     }
-    let why = served
+    // One cause may stand behind another, such as too few file descriptors.
+    let mut reasons: Vec<&str> = served
         .iter()
-        .find_map(|served| served.reason.clone())
-        .unwrap_or_default();
-    Failed::Unsupported(format!(
-        "this kernel refuses every hook of the chosen tier ({why}); try --hooks auto"
-    ))
+        .filter_map(|it| it.reason.as_deref())
+        .collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    let why = reasons.join("\n  ");
+    Failed::Unsupported(match choice {
+        Choice::Auto => format!("this kernel refuses every hook:\n  {why}"),
+        _ => {
+            format!("this kernel refuses every hook of the chosen tier; try --hooks auto:\n  {why}")
+        }
+    })
 }
 
 /// Every loss and every inexactness, each said once.

@@ -15,7 +15,7 @@ use crate::{run, say};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -58,8 +58,10 @@ struct Scene {
     size: Size,
     /// The modes of the terminal before tracer.
     modes: String,
-    /// Where pictures go, if they are wanted.
-    pictures: Option<std::path::PathBuf>,
+    /// Where the pictures of the documents are.
+    place: PathBuf,
+    /// Whether they are drawn anew.
+    draws: bool,
 }
 
 type Check = fn(&Scene) -> Result<()>;
@@ -113,7 +115,7 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
     let mut counts = Counts::default();
     for size in [SMALL, LARGE] {
         let mut scene = Scene::new(place, Path::new(tracer), size)?;
-        scene.pictures = write.then(|| place.root.join("docs/pictures"));
+        scene.draws = write;
         let others = OTHERS.iter().filter(|_| size == SMALL);
         for (name, check) in CHECKS.iter().chain(others) {
             let name = format!("view/{}x{}/{name}", size.0, size.1);
@@ -158,7 +160,8 @@ impl Scene {
             lab,
             size,
             modes,
-            pictures: None,
+            place: place.root.join("docs/pictures"),
+            draws: false,
         })
     }
 
@@ -172,12 +175,12 @@ impl Scene {
     /// machine, as people start tracer.
     fn only(&self) -> String {
         let sides = [&self.lab.client, &self.lab.server];
-        match self.pictures {
-            Some(_) => String::new(),
-            None => sides
-                .map(|side| format!(" --netns {}", side.netns))
-                .concat(),
+        if self.draws {
+            return String::new();
         }
+        sides
+            .map(|side| format!(" --netns {}", side.netns))
+            .concat()
     }
 
     /// Waits until the screen has all these words.
@@ -213,16 +216,41 @@ impl Scene {
         until("the view", || self.tmux.is_alternate())
     }
 
+    /// The picture in the documents has no word that is not to be seen here, too.
+    /// Numbers differ, and so does what the host and its kernel are called.
+    fn is_as_drawn(&self, name: &str) -> Result<()> {
+        let path = self.place.join(format!("{name}.svg"));
+        let picture = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let drawn = svg::texts(&picture).skip(2);
+        let drawn: Vec<&str> = drawn
+            .flat_map(str::split_whitespace)
+            .filter(|word| is_word(word))
+            .collect();
+        ensure!(
+            drawn.len() > 30,
+            "{} has {} words",
+            path.display(),
+            drawn.len()
+        );
+        self.shows(&drawn)
+            .with_context(|| format!("{} shows what no view shows", path.display()))
+    }
+
     fn picture(&self, name: &str) -> Result<()> {
-        let Some(directory) = &self.pictures else {
+        if !self.draws {
             return Ok(());
-        };
-        fs::create_dir_all(directory)?;
-        let path = directory.join(format!("{name}.svg"));
+        }
+        fs::create_dir_all(&self.place)?;
+        let path = self.place.join(format!("{name}.svg"));
         fs::write(&path, svg::picture(&self.tmux.painted()?, self.size))?;
         say::note(&format!("written: {}", path.display()));
         Ok(())
     }
+}
+
+/// Letters alone, and some.
+fn is_word(text: &str) -> bool {
+    text.len() > 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 fn nothing_yet(scene: &Scene) -> Result<()> {
@@ -265,12 +293,10 @@ fn failures(scene: &Scene) -> Result<()> {
         "▸",
     ])?;
     // Until the last minute has something to tell.
-    sleep(Duration::from_secs(if scene.pictures.is_some() {
-        14
-    } else {
-        1
-    }));
-    scene.picture(&format!("watch-{}", scene.size.0))
+    sleep(Duration::from_secs(if scene.draws { 14 } else { 1 }));
+    let name = format!("watch-{}", scene.size.0);
+    scene.picture(&name)?;
+    scene.is_as_drawn(&name)
 }
 
 /// The listener's row, and all about it.

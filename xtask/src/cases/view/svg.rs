@@ -52,6 +52,13 @@ pub(super) fn picture(painted: &str, (columns, lines): Size) -> String {
     svg
 }
 
+/// The texts of such a drawing, in order, as they stand there.
+pub(super) fn texts(svg: &str) -> impl Iterator<Item = &str> {
+    svg.lines()
+        .filter_map(|line| line.strip_prefix("<text ")?.strip_suffix("</text>"))
+        .filter_map(|line| Some(line.split_once('>')?.1))
+}
+
 /// A line as pieces; and the style in which it ends.
 fn pieces(line: &str, mut style: Style) -> (Vec<Piece>, Style) {
     let mut pieces: Vec<Piece> = Vec::new();
