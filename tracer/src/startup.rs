@@ -14,7 +14,7 @@ use crate::{
         facts::Facts,
         memory,
         mounts::PrivateView,
-        netns, plan,
+        netns, pid_namespace, plan,
         plan::{Choice, Purpose},
         privileges::{self, Privileges},
         reduce,
@@ -79,6 +79,9 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
         ));
         None
     });
+    if pid_namespace::is_hosts() == Some(false) {
+        costs.push(pid_namespace::COST.to_owned());
+    }
     let facts = facts()?;
     let mut plan = plan::plan(&facts, arguments.hooks);
     if arguments.no_closers {

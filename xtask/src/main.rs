@@ -48,8 +48,8 @@ cargo xtask bench capture [--events N] [--write]
 cargo xtask prometheus         compare what a Prometheus scrapes with what was counted; check the
                                rules, the dashboard and the DaemonSet in deploy/
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
-cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT]
-                               run the live tests in virtual machines
+cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT] [--boot WORD]...
+                               run the live tests in virtual machines; WORD is given to the kernel
 cargo xtask dist [--check]     pack what users download into target/dist; --check installs the package
                                in a clean Debian and runs it in a virtual machine
 cargo xtask fuzz [TARGET]... [--seconds N]
@@ -131,6 +131,7 @@ fn choice(flags: &[&str]) -> Result<Choice> {
         }
         match *flag {
             "--kernel" => choice.kernels.push((*value).to_owned()),
+            "--boot" => choice.boot.push((*value).to_owned()),
             "--tier" | "--filter" => {
                 choice
                     .live

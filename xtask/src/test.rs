@@ -20,6 +20,8 @@ pub(crate) struct Choice {
     pub(crate) kernels: Vec<String>,
     /// Arguments for the live tests.
     pub(crate) live: Vec<String>,
+    /// Words for the kernels.
+    pub(crate) boot: Vec<String>,
 }
 
 /// Unit tests, live tests and cases on this kernel, live tests on the other kernels.
@@ -47,7 +49,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     total.add(readme_commands(place)?);
     if with_vm {
         runs.push(dist::check::run(place, &kernels.usable)?);
-        runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[])?);
+        runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[], &[])?);
         total.add(missing(&kernels));
     }
     Ok(report(&runs, total))
@@ -66,7 +68,13 @@ pub(crate) fn vms(place: &Place, choice: &Choice) -> Result<bool> {
         }
     }
     let binaries = binaries::build(place)?;
-    let runs = vm::matrix(place, &kernels.usable, &binaries, &choice.live)?;
+    let runs = vm::matrix(
+        place,
+        &kernels.usable,
+        &binaries,
+        &choice.live,
+        &choice.boot,
+    )?;
     Ok(report(&runs, total))
 }
 

@@ -9,8 +9,9 @@ use crate::{run, say};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::slice;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -40,27 +41,37 @@ const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 /// a part in. It attaches fastest under emulation.
 const IN_FULL: &str = "6.12";
 
-/// Runs the live tests on every kernel; `arguments` go to them.
+/// Machines beyond one a kernel: the kernel, a word for it, and what of the live tests.
+const BOOTS: [(&str, &str, &str); 3] = [
+    (IN_FULL, "ipv6.disable=1", "cli/boot"),
+    (IN_FULL, "lockdown=integrity", "cli/boot"),
+    (IN_FULL, "lockdown=confidentiality", "cli/boot"),
+];
+
+/// Runs the live tests on every kernel. What was asked for: `arguments` for the tests,
+/// and `words` for the kernels.
 pub(crate) fn matrix(
     place: &Place,
     kernels: &[Kernel],
     binaries: &Binaries,
     arguments: &[String],
+    words: &[String],
 ) -> Result<Vec<Run>> {
     need_emulator()?;
     let directory = place.cache.join("vm");
     fs::create_dir_all(&directory)?;
-    let queue = Mutex::new(kernels.iter().enumerate());
+    let machines = machines(&directory, kernels, arguments, words);
+    let queue = Mutex::new(machines.iter().enumerate());
     let results = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().ok().and_then(|mut queue| queue.next());
-                    let Some((index, kernel)) = next else {
+                    let Some((index, machine)) = next else {
                         return;
                     };
-                    let run = one(&directory, kernel, binaries, arguments);
+                    let run = machine.judge(binaries);
                     if let Ok(mut results) = results.lock() {
                         results.push((index, run));
                     }
@@ -78,85 +89,137 @@ pub(crate) fn need_emulator() -> Result<()> {
     run::need_programs(&[QEMU])
 }
 
-/// One kernel: pack, boot, read, report.
-fn one(directory: &Path, kernel: &Kernel, binaries: &Binaries, arguments: &[String]) -> Run {
-    let start = Instant::now();
-    say::note(&format!("vm {}: booting {}", kernel.series, kernel.release));
-    let machine = Machine { directory, kernel };
-    let brief = ["--brief".to_owned()];
-    let arguments = match arguments {
-        [] if kernel.series != IN_FULL => &brief,
-        asked => asked,
-    };
-    let run = pack(directory, kernel, binaries).map(|initramfs| {
-        let mut run = machine.run(&initramfs, arguments);
-        for (tier, scenario) in run.failed().into_iter().take(AGAIN_AT_MOST) {
-            say::note(&format!(
-                "vm {}: {tier} {scenario} once more, alone",
-                kernel.series
-            ));
-            // The tests of the command line belong to no tier and run with any.
-            let tier = if tier == "cli" {
-                "auto".to_owned()
-            } else {
-                tier
-            };
-            let alone = ["--tier", &tier, "--filter", &scenario].map(str::to_owned);
-            run.amend(&machine.run(&initramfs, &alone));
-        }
-        run
-    });
-    let run = run.unwrap_or_else(|error| failed(kernel, &error));
-    say::note(&format!(
-        "vm {}: {} in {} s",
-        kernel.series,
-        run.counts(),
-        start.elapsed().as_secs()
-    ));
-    run
-}
-
-fn failed(kernel: &Kernel, error: &anyhow::Error) -> Run {
-    Run {
-        kernel: kernel.series.clone(),
-        problems: vec![format!("{error:#}")],
-        ..Run::default()
-    }
-}
-
-/// A kernel and the place where its console is kept.
+/// What is booted: a kernel, in a way, to do something.
 struct Machine<'a> {
+    /// As the table names it.
+    name: String,
+    /// Where its files are.
     directory: &'a Path,
     kernel: &'a Kernel,
+    words: Vec<String>,
+    arguments: Vec<String>,
+}
+
+/// One for each kernel; and if nothing else was asked for, those of [`BOOTS`].
+fn machines<'a>(
+    directory: &'a Path,
+    kernels: &'a [Kernel],
+    arguments: &[String],
+    words: &[String],
+) -> Vec<Machine<'a>> {
+    let machine = |kernel: &'a Kernel, words: &[String], arguments: &[String]| Machine {
+        name: [slice::from_ref(&kernel.series), words].concat().join(" "),
+        directory,
+        kernel,
+        words: words.to_vec(),
+        arguments: arguments.to_vec(),
+    };
+    let is_all = arguments.is_empty() && words.is_empty();
+    let brief = ["--brief".to_owned()];
+    let each = kernels.iter().map(|kernel| match is_all {
+        true if kernel.series != IN_FULL => machine(kernel, &[], &brief),
+        _ => machine(kernel, words, arguments),
+    });
+    let booted = BOOTS.iter().filter(|_| is_all);
+    let booted = booted.filter_map(|(series, word, filter)| {
+        let kernel = kernels.iter().find(|kernel| kernel.series == *series)?;
+        let arguments = ["--tier", "auto", "--filter", filter].map(str::to_owned);
+        Some(machine(kernel, &[(*word).to_owned()], &arguments))
+    });
+    each.chain(booted).collect()
 }
 
 impl Machine<'_> {
+    /// Pack, boot, read, report.
+    fn judge(&self, binaries: &Binaries) -> Run {
+        let start = Instant::now();
+        let name = &self.name;
+        say::note(&format!("vm {name}: booting {}", self.kernel.release));
+        let run = self.pack(binaries).map(|initramfs| {
+            let mut run = self.run(&initramfs, &self.arguments);
+            for (tier, scenario) in run.failed().into_iter().take(AGAIN_AT_MOST) {
+                say::note(&format!("vm {name}: {tier} {scenario} once more, alone"));
+                // The tests of the command line belong to no tier and run with any.
+                let tier = if tier == "cli" {
+                    "auto".to_owned()
+                } else {
+                    tier
+                };
+                let alone = ["--tier", &tier, "--filter", &scenario].map(str::to_owned);
+                run.amend(&self.run(&initramfs, &alone));
+            }
+            run
+        });
+        let run = run.unwrap_or_else(|error| self.failed(&error));
+        say::note(&format!(
+            "vm {name}: {} in {} s",
+            run.counts(),
+            start.elapsed().as_secs()
+        ));
+        run
+    }
+
+    fn failed(&self, error: &anyhow::Error) -> Run {
+        Run {
+            kernel: self.name.clone(),
+            problems: vec![format!("{error:#}")],
+            ..Run::default()
+        }
+    }
+
+    /// A file of its own.
+    fn file(&self, what: &str) -> PathBuf {
+        let name = self.name.replace([' ', '/'], "+");
+        self.directory.join(format!("{name}.{what}"))
+    }
+
     /// Boots, and says what the live tests did.
     fn run(&self, initramfs: &Path, arguments: &[String]) -> Run {
-        let series = &self.kernel.series;
-        let log = self.directory.join(format!("{series}.console"));
-        let mut append = "quiet".to_owned();
+        let mut append = vec!["quiet".to_owned()];
+        append.extend_from_slice(&self.words);
         if !arguments.is_empty() {
-            append.push_str(&format!(" live.args={}", arguments.join(",")));
+            append.push(format!("live.args={}", arguments.join(",")));
         }
         let guest = Guest {
             kernel: self.kernel,
             initramfs,
-            append: &append,
+            append: &append.join(" "),
             memory: "1G",
             patience: BOOT_PATIENCE,
-            log: &log,
+            log: &self.file("console"),
         };
         let start = || boot(&guest);
         let mut console = start();
         if let Some(why) = console.as_ref().ok().and_then(|it| emulators_fault(it)) {
-            say::note(&format!("vm {series}: {why}; once more"));
+            say::note(&format!("vm {}: {why}; once more", self.name));
             console = start();
         }
         match console {
-            Ok(console) => Run::read(series, &console, live::exit_code(&console)),
-            Err(error) => failed(self.kernel, &error),
+            Ok(console) => Run::read(&self.name, &console, live::exit_code(&console)),
+            Err(error) => self.failed(&error),
         }
+    }
+
+    /// Writes the initramfs: the live tests are its init.
+    fn pack(&self, binaries: &Binaries) -> Result<PathBuf> {
+        let mut initramfs = Initramfs::default();
+        for name in ["proc", "sys", "dev", "tmp", "modules"] {
+            initramfs.directory(name);
+        }
+        // The kernel opens it for init before anything can be mounted.
+        initramfs.character_device("dev/console", 5, 1);
+        initramfs.program("init", &read(&binaries.live)?);
+        initramfs.program("tracer", &read(&binaries.tracer)?);
+        let mut order = String::new();
+        for module in &self.kernel.modules {
+            let name = module.file_name().unwrap_or_default().to_string_lossy();
+            initramfs.file(&format!("modules/{name}"), &read(module)?);
+            order.push_str(&format!("/modules/{name}\n"));
+        }
+        initramfs.file("modules.order", order.as_bytes());
+        let path = self.file("cpio");
+        fs::write(&path, initramfs.finish())?;
+        Ok(path)
     }
 }
 
@@ -171,28 +234,6 @@ fn emulators_fault(console: &str) -> Option<&'static str> {
     let is_stale = |line: &str| line.contains("int3: 0000 [#");
     let has_stale = console.lines().any(is_stale) && live::exit_code(console).is_none();
     has_stale.then_some("the emulator ran a breakpoint that the kernel had taken away")
-}
-
-/// Writes the initramfs: the live tests are its init.
-fn pack(directory: &Path, kernel: &Kernel, binaries: &Binaries) -> Result<std::path::PathBuf> {
-    let mut initramfs = Initramfs::default();
-    for name in ["proc", "sys", "dev", "tmp", "modules"] {
-        initramfs.directory(name);
-    }
-    // The kernel opens it for init before anything can be mounted.
-    initramfs.character_device("dev/console", 5, 1);
-    initramfs.program("init", &read(&binaries.live)?);
-    initramfs.program("tracer", &read(&binaries.tracer)?);
-    let mut order = String::new();
-    for module in &kernel.modules {
-        let name = module.file_name().unwrap_or_default().to_string_lossy();
-        initramfs.file(&format!("modules/{name}"), &read(module)?);
-        order.push_str(&format!("/modules/{name}\n"));
-    }
-    initramfs.file("modules.order", order.as_bytes());
-    let path = directory.join(format!("{}.cpio", kernel.series));
-    fs::write(&path, initramfs.finish())?;
-    Ok(path)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

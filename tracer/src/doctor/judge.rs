@@ -6,6 +6,7 @@ use super::look::{Attached, Facts};
 use crate::{
     explain::finding::BoundUnused,
     host::{
+        pid_namespace,
         plan::Exactness,
         privileges::{CAPABILITIES, Wish, kept},
     },
@@ -260,11 +261,7 @@ fn surroundings(facts: &Facts) -> Vec<Check> {
         ),
     };
     let pid_namespace = match facts.is_host_pid_namespace {
-        Some(false) => costs(
-            "pid_namespace",
-            "a container's",
-            "processes outside of this container are named as the kernel names them, without exe and cmdline, and /proc shows none of them: run tracer in the host's pid namespace (docker --pid=host, hostPID: true)",
-        ),
+        Some(false) => costs("pid_namespace", "a container's", pid_namespace::COST),
         Some(true) => fine("pid_namespace", "the host's"),
         None => fine("pid_namespace", "not known"),
     };

@@ -9,7 +9,7 @@ use crate::{
     cli::Run,
     exit::Failed,
     explain::{finding::BoundUnused, snapshot},
-    host::{btf, facts, netns, reduce},
+    host::{btf, facts, netns, pid_namespace, reduce},
     probe::Served,
     startup,
 };
@@ -89,7 +89,7 @@ pub(super) fn look() -> Facts {
             .map(|_| ())
             .map_err(|error| error.to_string()),
         hidepid: hidepid(&mountinfo),
-        is_host_pid_namespace: is_host_pid_namespace(),
+        is_host_pid_namespace: pid_namespace::is_hosts(),
         namespaces: reach(),
         bound_unused: snapshot::unlisted([]).0,
     }
@@ -157,13 +157,6 @@ fn hidepid(mountinfo: &str) -> Option<String> {
         .split(',')
         .find_map(|option| option.strip_prefix("hidepid="))?;
     Some(value.to_owned())
-}
-
-/// The first pid namespace has a fixed number (`PROC_PID_INIT_INO`,
-/// include/linux/proc_ns.h).
-fn is_host_pid_namespace() -> Option<bool> {
-    let link = fs::read_link("/proc/self/ns/pid").ok()?;
-    Some(link.to_str()? == "pid:[4026531836]")
 }
 
 fn reach() -> Namespaces {

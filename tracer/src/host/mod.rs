@@ -12,6 +12,7 @@ pub(crate) mod facts;
 pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod netns;
+pub(crate) mod pid_namespace;
 pub(crate) mod plan;
 pub(crate) mod privileges;
 pub(crate) mod proc_net;

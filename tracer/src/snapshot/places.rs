@@ -6,7 +6,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::{
     exit::Failed,
-    host::{netns, reduce},
+    host::{netns, pid_namespace, reduce},
 };
 
 /// A network namespace.
@@ -105,6 +105,9 @@ fn degradations(refused: &[io::Error]) -> Vec<String> {
             "left out: {count} network namespace{} that cannot be entered ({error}); needs CAP_SYS_ADMIN",
             if count == 1 { "" } else { "s" }
         ));
+    }
+    if pid_namespace::is_hosts() == Some(false) {
+        sentences.push(pid_namespace::COST.to_owned());
     }
     let has_ptrace = reduce::effective().contains(CapabilitySet::SYS_PTRACE);
     sentences.extend(closed(netns::pids().filter(is_closed), has_ptrace));

@@ -99,6 +99,9 @@ fn order(words: &[&str]) -> Result<String> {
         ["name", fd] => return Ok(sys::name(fd.parse()?)?.to_string()),
         ["many", kind, count, addr] => return many(kind, count.parse()?, &addr.parse()?),
         ["repeat", kind, count, addr] => return repeat(kind, count.parse()?, &addr.parse()?),
+        ["churn", comm, kind, count, addr] => {
+            return churn(comm, kind, count.parse()?, &addr.parse()?);
+        }
         ["vanish", comm, kind, addr] => return vanish(comm, kind, &addr.parse()?),
         ["thread", comm, kind, addr] => return thread(comm, kind, addr.parse()?),
         ["join", file] => {
@@ -194,6 +197,19 @@ fn vanish(comm: &str, kind: &str, addr: &SocketAddr) -> Result<String> {
     }
     let status = sys::wait(pid)?;
     Ok(format!("{pid} {}", libc::WEXITSTATUS(status)))
+}
+
+/// `count` processes that fail once and are gone: the pids of those that failed for
+/// want of a port.
+fn churn(comm: &str, kind: &str, count: usize, addr: &SocketAddr) -> Result<String> {
+    let mut failed = Vec::new();
+    for _ in 0..count {
+        let told = vanish(comm, kind, addr)?;
+        if let Some((pid, "99")) = told.split_once(' ') {
+            failed.push(pid.to_owned());
+        }
+    }
+    Ok(failed.join(" "))
 }
 
 /// A thread that fails: `tid errno`.

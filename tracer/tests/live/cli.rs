@@ -13,8 +13,8 @@ use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
-    bpf, census, export, guest, hostile, limits, metrics, readme, record, replay, report, say,
-    snapshot, trust, who,
+    boot, bpf, census, export, faults, guest, hostile, limits, metrics, readme, record, replay,
+    report, say, snapshot, trust, who,
 };
 
 /// A test of the command line.
@@ -237,6 +237,46 @@ pub(crate) const ALL: &[CliTest] = &[
         run: who::drops,
     },
     CliTest {
+        name: "cli/boot",
+        run: boot::as_booted,
+    },
+    CliTest {
+        name: "cli/fault-stopped",
+        run: faults::stopped,
+    },
+    CliTest {
+        name: "cli/fault-killed",
+        run: faults::killed,
+    },
+    CliTest {
+        name: "cli/fault-few-files",
+        run: faults::few_files,
+    },
+    CliTest {
+        name: "cli/fault-pid-namespace",
+        run: faults::pid_namespace,
+    },
+    CliTest {
+        name: "cli/fault-little-memory",
+        run: faults::little_memory,
+    },
+    CliTest {
+        name: "cli/fault-two",
+        run: faults::two,
+    },
+    CliTest {
+        name: "cli/fault-churn",
+        run: faults::churn,
+    },
+    CliTest {
+        name: "cli/fault-processor-gone",
+        run: faults::processor_gone,
+    },
+    CliTest {
+        name: "cli/fault-clock-stepped",
+        run: faults::clock_stepped,
+    },
+    CliTest {
         name: "cli/hostile-names",
         run: hostile::names,
     },
@@ -288,6 +328,8 @@ pub(crate) fn kernel_has_a_part(name: &str) -> bool {
         "cli/selftest-not-root",
         "cli/privileges-capture",
         "cli/hostile-names",
+        "cli/fault-stopped",
+        "cli/fault-few-files",
         "cli/readme",
     ];
     !NO.contains(&name)

@@ -4,6 +4,7 @@
 //! that carry other kernels.
 
 mod agent;
+mod boot;
 mod bpf;
 mod case;
 mod census;
@@ -12,6 +13,7 @@ mod cli;
 mod counters;
 mod expect;
 mod export;
+mod faults;
 mod guest;
 mod hostile;
 mod limits;

@@ -196,6 +196,16 @@ pub(crate) fn close(fd: RawFd) -> io::Result<c_int> {
     check(unsafe { libc::close(fd) })
 }
 
+/// Sets the wall clock, to a time since 1970.
+pub(crate) fn set_clock(time: Duration) -> io::Result<()> {
+    let time = libc::timespec {
+        tv_sec: i64::try_from(time.as_secs()).map_err(io::Error::other)?,
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    // SAFETY: the time is valid for reading for the whole call.
+    check(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) }).map(|_| ())
+}
+
 /// A terminal: the end that a person would sit at, and the one for programs.
 pub(crate) fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     let (mut near, mut far) = (-1, -1);
