@@ -4,7 +4,7 @@
 //! The data's way: `host` learns what the kernel offers and plans, `probe`
 //! loads and attaches, `source` yields bytes and counters, `decode` makes
 //! events of them, `attribute` names processes, `explain` finds culprit and remedy,
-//! `output` writes every [`record`], for a terminal through `view`; `metrics` counts them
+//! `output` writes every `record`, for a terminal through `view`; `metrics` counts them
 //! for who scrapes. `watch` is the loop around it; `replay` shows again what `capture`
 //! kept, `export` writes it for other tools. `snapshot` looks once, without any hook. `selftest` provokes failures and judges what `watch` makes of them; `doctor`
 //! says what to expect of this machine.

@@ -1,7 +1,7 @@
 //! The capture file: what was seen, kept for later. docs/capture.md describes it.
 //!
 //! Lines go into a [`queue`], become [`frame`]s on a thread of their own
-//! ([`write`]), and land in a [`file`], of which [`rotate`] may make several. [`read`] and [`files`] read them.
+//! ([`mod@write`]), and land in a [`mod@file`], of which [`rotate`] may make several. [`read`] and [`files`] read them.
 
 mod damage;
 mod file;

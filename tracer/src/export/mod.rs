@@ -1,7 +1,7 @@
 //! `tracer export`: captures for other tools. docs/export.md describes the tables.
 //!
-//! [`table`] says which columns there are, [`column`] what stands in them,
-//! [`rows`] which rows a record makes; [`csv`] and [`parquet`] write them to a
+//! [`table`] says which columns there are, [`mod@column`] what stands in them,
+//! [`mod@rows`] which rows a record makes; [`csv`] and [`parquet`] write them to a
 //! [`target`]. Pure but for that.
 
 mod column;

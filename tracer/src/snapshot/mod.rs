@@ -2,7 +2,7 @@
 //! failure and without a hook.
 //!
 //! [`places`] reads every network namespace that can be entered (facts);
-//! [`ports`] and [`listeners`] make tables of what was read (pure).
+//! [`mod@ports`] and [`mod@listeners`] make tables of what was read (pure).
 
 pub(crate) mod listeners;
 pub(crate) mod places;
@@ -181,7 +181,7 @@ pub(crate) struct Listening {
 /// Looks who listens, in every namespace.
 ///
 /// # Errors
-/// As for [`listeners`].
+/// As for [`listeners()`].
 pub(crate) fn listening() -> Result<Listening, Failed> {
     let look = places::look(|| snapshot::list(Protocol::Tcp, LISTENERS))?;
     let holders = Holders::of(look.found.iter().flat_map(|(_, listening)| listening));
@@ -210,7 +210,7 @@ pub(crate) fn listening() -> Result<Listening, Failed> {
 /// beyond those.
 ///
 /// # Errors
-/// As for [`listeners`].
+/// As for [`listeners()`].
 pub(crate) fn fullest(limit: usize) -> Result<(Vec<Listener>, usize), Failed> {
     let look = places::look(|| snapshot::list(Protocol::Tcp, LISTENERS))?;
     let mut people = People {
@@ -237,7 +237,7 @@ pub(crate) fn fullest(limit: usize) -> Result<(Vec<Listener>, usize), Failed> {
 /// kernels that do not list them: for both every descriptor of the host is read.
 ///
 /// # Errors
-/// As for [`ports`].
+/// As for [`ports()`].
 pub(crate) fn tables(limit: usize) -> Result<Vec<Table>, Failed> {
     let look = places::look(|| {
         let tcp = snapshot::list(Protocol::Tcp, ALL_STATES)?;
