@@ -1,13 +1,14 @@
 //! tracer: names the process and the cause behind EADDRNOTAVAIL and behind
 //! listen-queue drops.
 //!
-//! The data's way: `host` learns what the kernel offers and plans, `probe`
-//! loads and attaches, `source` yields bytes and counters, `decode` makes
-//! events of them, `attribute` names processes, `explain` finds culprit and remedy,
-//! `output` writes every `record`, for a terminal through `view`; `metrics` counts them
-//! for who scrapes. `watch` is the loop around it; `replay` shows again what `capture`
-//! kept, `export` writes it for other tools. `snapshot` looks once, without any hook. `selftest` provokes failures and judges what `watch` makes of them; `doctor`
-//! says what to expect of this machine.
+//! The data's way, file by file, is in ARCHITECTURE.md. In short: `host` learns what the
+//! kernel offers and plans, `probe` loads and attaches, `source` yields bytes and
+//! counters, `decode` makes events of them, `attribute` names processes, `explain` finds
+//! culprit and remedy, `output` writes every `record`, for a terminal through `view`;
+//! `metrics` counts them for who scrapes. `watch` is the loop around it; `replay` shows
+//! again what `capture` kept, `report` tells its story, `export` writes it for other
+//! tools. `snapshot` looks once, without any hook. `selftest` provokes failures and
+//! judges what `watch` makes of them; `doctor` says what to expect of this machine.
 
 mod attribute;
 #[cfg(feature = "bench")]

@@ -36,3 +36,32 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page that shows the way must not name what is not there.
+    #[test]
+    fn the_architecture_names_files_that_exist() -> Result<()> {
+        let root = Place::find()?.root;
+        let page = std::fs::read_to_string(root.join("ARCHITECTURE.md"))?;
+        let quoted = page.split('`').skip(1).step_by(2);
+        let is_path = |word: &&str| word.ends_with(['/']) || word.ends_with(".rs");
+        let parents = [
+            "",
+            "tracer/src",
+            "tracer-ebpf/src",
+            "tracer-ebpf/src/hooks",
+            "tracer/src/explain",
+        ];
+        let mut seen = 0;
+        for path in quoted.filter(is_path) {
+            let exists = parents.iter().any(|dir| root.join(dir).join(path).exists());
+            anyhow::ensure!(exists, "there is no {path}");
+            seen += 1;
+        }
+        anyhow::ensure!(seen > 20, "{seen} paths");
+        Ok(())
+    }
+}
