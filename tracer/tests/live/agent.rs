@@ -90,6 +90,7 @@ fn order(words: &[&str]) -> Result<String> {
         ["fast-open", fd, addr] => sys::fast_open(fd.parse()?, &addr.parse()?),
         ["ring-connect", fd, addr] => uring::connect(fd.parse()?, &addr.parse()?),
         ["accept", fd] => sys::accept(fd.parse()?, limits::event()),
+        ["await-end", fd] => sys::await_end(fd.parse()?).map(|()| 0),
         ["close", fd] => sys::close(fd.parse()?),
         ["shutdown", fd] => sys::shutdown(fd.parse()?),
         ["reset", fd] => sys::reset(fd.parse()?),

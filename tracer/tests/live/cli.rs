@@ -291,48 +291,28 @@ pub(crate) const ALL: &[CliTest] = &[
 ];
 
 /// Whether a test may end differently on another kernel; the others are about
-/// arguments, files and pipes.
+/// arguments, files, pipes and words.
 pub(crate) fn kernel_has_a_part(name: &str) -> bool {
-    const NO: &[&str] = &[
-        "cli/bad-flag",
-        "cli/bad-number",
-        "cli/duration",
-        "cli/interval",
-        "cli/count",
-        "cli/command-missing",
-        "cli/terminate",
-        "cli/stdout-closed-early",
-        "cli/snapshot-stdout-closed",
-        "cli/replay",
-        "cli/replay-damaged",
-        "cli/replay-stdout-closed",
-        "cli/report",
-        "cli/record-watch",
-        "cli/record-stdout",
-        "cli/record-refuses",
-        "cli/record-vanished",
-        "cli/selftest-interrupted",
-        "cli/selftest-not-root",
-        "cli/privileges-capture",
-        "cli/record-rotates",
-        "cli/record-full-disk",
-        "cli/record-killed",
-        "cli/record-reported",
-        "cli/record-reported-in-turn",
-        "cli/export",
-        "cli/export-files",
-        "cli/export-full-disk",
-        "cli/export-stdout-closed",
-        "cli/metrics",
-        "cli/selftest-interrupted",
-        "cli/selftest-not-root",
-        "cli/privileges-capture",
-        "cli/hostile-names",
-        "cli/fault-stopped",
-        "cli/fault-few-files",
-        "cli/readme",
+    const YES: &[&str] = &[
+        "cli/boot",
+        "cli/doctor",
+        "cli/fault-killed",
+        "cli/fault-processor-gone",
+        "cli/listeners",
+        "cli/listeners-like-ss",
+        "cli/no-btf",
+        "cli/no-closers",
+        "cli/nothing-left-loaded",
+        "cli/ports",
+        "cli/ports-like-ss",
+        "cli/privileges",
+        "cli/selftest",
+        "cli/snapshot-not-root",
+        "cli/who-contained",
+        "cli/who-drops",
+        "cli/who-in-kernel",
     ];
-    !NO.contains(&name)
+    YES.contains(&name)
 }
 
 /// Runs it to its end.

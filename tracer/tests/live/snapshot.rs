@@ -66,15 +66,18 @@ impl Mix {
             mix.connect("tcp4", FULL)?;
         }
         mix.begin_in_vain(FULL)?;
+        // The second to close waits for the first: both at once would both be in TIME_WAIT.
         for _ in 0..2 {
             let (near, far) = (mix.connect("tcp6", SIX)?, mix.accept(six)?);
             mix.client.ok(&format!("close {near}"))?;
+            mix.server.ok(&format!("await-end {far}"))?;
             mix.server.ok(&format!("close {far}"))?;
             let (near, far) = (
                 mix.connect("tcp4", CLOSES_FIRST)?,
                 mix.accept(closes_first)?,
             );
             mix.server.ok(&format!("close {far}"))?;
+            mix.client.ok(&format!("await-end {near}"))?;
             mix.client.ok(&format!("close {near}"))?;
         }
         for (address, fd) in [(ACCEPTS, accepts), (IN_RANGE, in_range)] {

@@ -196,6 +196,20 @@ pub(crate) fn close(fd: RawFd) -> io::Result<c_int> {
     check(unsafe { libc::close(fd) })
 }
 
+/// Reads from a socket until its peer has closed it.
+pub(crate) fn await_end(fd: RawFd) -> io::Result<()> {
+    let mut bytes = [0_u8; 64];
+    loop {
+        // SAFETY: the buffer is valid for writing as many bytes as are asked for.
+        let read = unsafe { libc::recv(fd, bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+        match read {
+            0 => return Ok(()),
+            1.. => {}
+            _ => return Err(io::Error::last_os_error()),
+        }
+    }
+}
+
 /// Sets the wall clock, to a time since 1970.
 pub(crate) fn set_clock(time: Duration) -> io::Result<()> {
     let time = libc::timespec {
