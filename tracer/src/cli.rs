@@ -148,6 +148,13 @@ pub(crate) struct Run {
     #[arg(long, value_parser = crate::metrics::address, value_name = "ADDR")]
     pub(crate) metrics: Option<SocketAddr>,
 
+    /// Send failures as log records, and the numbers of --metrics, to an OpenTelemetry
+    /// receiver (OTLP over HTTP): http://127.0.0.1:4318 for a collector on this host.
+    /// Names of processes, listeners and destinations travel without encryption
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_parser = crate::otlp::endpoint, value_name = "URL")]
+    pub(crate) otlp: Option<crate::otlp::Endpoint>,
+
     /// Say on standard error why each hook was chosen, and pass on the kernel
     /// side's diagnostics
     #[arg(short, long)]

@@ -5,9 +5,9 @@
 //! kernel offers and plans, `probe` loads and attaches, `source` yields bytes and
 //! counters, `decode` makes events of them, `attribute` names processes, `explain` finds
 //! culprit and remedy, `output` writes every `record`, for a terminal through `view`;
-//! `metrics` counts them for who scrapes. `watch` is the loop around it; `replay` shows
-//! again what `capture` kept, `report` tells its story, `export` writes it for other
-//! tools. `snapshot` looks once, without any hook. `selftest` provokes failures and
+//! `metrics` counts them for who scrapes, `otlp` sends them. `watch` is the loop around
+//! it; `replay` shows again what `capture` kept, `report` tells its story, `export`
+//! writes it for other tools. `snapshot` looks once, without any hook. `selftest` provokes failures and
 //! judges what `watch` makes of them; `doctor` says what to expect of this machine.
 
 mod attribute;
@@ -31,6 +31,8 @@ mod host;
 pub mod manual;
 mod metrics;
 mod model;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod output;
 mod probe;
 #[cfg(test)]

@@ -1,31 +1,37 @@
-//! `--metrics`: what tracer counts, for Prometheus and whatever else reads
-//! OpenMetrics.
+//! What tracer counts: with `--metrics` for Prometheus and whatever else reads
+//! OpenMetrics, with `--otlp` for whoever takes that.
 //!
 //! Three threads meet here, and the one that traces waits for none: it keeps a
 //! [`tally`] of what it shows, and answers a [`Question`] with a copy of it and
 //! with the kernel side's counters. [`serve`] has a thread with a runtime of its
 //! own for HTTP; [`look`] has one that looks at listeners and ports when somebody
-//! scrapes. [`registry`] makes text of all of it (pure).
+//! asks a [`source`]. [`known`] makes a list of all of it, [`text`] the text of
+//! that list (both pure).
 
+pub(crate) mod family;
+mod known;
 mod look;
-mod registry;
 mod serve;
+pub(crate) mod source;
 mod tally;
 mod text;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::{
     output::say,
     record::{Record, Totals},
     startup::Startup,
 };
+use known::Hook;
 use look::Looker;
-use registry::Hook;
-use serve::Source;
+use source::{Besides, Source};
 use tally::Tally;
 
 /// Reads the argument of `--metrics`: an address with a port, or a port of this
@@ -63,7 +69,7 @@ pub(crate) struct Question(oneshot::Sender<Counted>);
 
 /// What it answers.
 #[derive(Debug)]
-struct Counted {
+pub(crate) struct Counted {
     totals: Totals,
     tally: Tally,
 }
@@ -72,24 +78,42 @@ struct Counted {
 pub(crate) struct Metrics {
     tally: Tally,
     questions: mpsc::Receiver<Question>,
+    #[cfg(feature = "otlp")]
+    source: Arc<Mutex<Source>>,
 }
 
 impl Metrics {
-    /// Begins to answer scrapes, on threads of their own.
+    /// Begins to count, and to answer scrapes if there is an address for them, on
+    /// threads of their own.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(crate) fn start(reserved: Reserved, startup: &Startup) -> Result<Self> {
-        let Reserved(listener) = reserved;
-        let address = listener.local_addr()?;
+    pub(crate) fn start(
+        reserved: Option<Reserved>,
+        startup: &Startup,
+        besides: Option<Besides>,
+    ) -> Result<Self> {
         let (asked, questions) = mpsc::channel(1);
         let hooks = startup.served.iter().map(Hook::of).collect();
-        serve::start(listener, Source::new(asked, hooks, Looker::start()?))?;
-        say(&format!("tracer: metrics: http://{address}/metrics"));
+        let source = Source::new(asked, hooks, Looker::start()?, besides);
+        let source = Arc::new(Mutex::new(source));
+        if let Some(Reserved(listener)) = reserved {
+            let address = listener.local_addr()?;
+            serve::start(listener, Arc::clone(&source))?;
+            say(&format!("tracer: metrics: http://{address}/metrics"));
+        }
         Ok(Self {
             tally: Tally::default(),
             questions,
+            #[cfg(feature = "otlp")]
+            source,
         })
+    }
+
+    /// Where others ask.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn source(&self) -> Arc<Mutex<Source>> {
+        Arc::clone(&self.source)
     }
 
     /// Takes what a record adds.
@@ -105,13 +129,25 @@ impl Metrics {
         }
     }
 
+    /// Answers nobody any more: those who ask now shall not wait for that.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn close(&mut self) {
+        self.questions.close();
+        while self.questions.try_recv().is_ok() {}
+    }
+
     /// Answers it, if somebody still waits.
     pub(crate) fn answer(&self, question: Question, totals: Totals) {
         // An error: the scrape was given up.
-        let _ = question.0.send(Counted {
+        let _ = question.0.send(self.counted(totals));
+    }
+
+    /// All that was counted.
+    pub(crate) fn counted(&self, totals: Totals) -> Counted {
+        Counted {
             totals,
             tally: self.tally.clone(),
-        });
+        }
     }
 }
 

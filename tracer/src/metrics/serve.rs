@@ -19,16 +19,12 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Mutex, mpsc, oneshot},
+    sync::Mutex,
     task::AbortHandle,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
-use super::{
-    Counted, Question,
-    look::Looker,
-    registry::{Exposition, Hook, exposition},
-};
+use super::source::Source;
 
 /// Connections at a time. The oldest makes room for the next: whoever only holds
 /// connections open cannot keep a scrape away.
@@ -40,63 +36,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of a request's head; hyper takes no less.
 const REQUEST: usize = 8 * 1024;
 
-/// An answer serves all who ask within this time.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// How long who traces may take to answer: it may be stuck with a reader of
-/// standard output that is.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// After an accept() that failed, for want of descriptors for example.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
-/// Where answers come from.
-pub(super) struct Source {
-    questions: mpsc::Sender<Question>,
-    hooks: Vec<Hook>,
-    looker: Looker,
-    last: Option<(Instant, Arc<Exposition>)>,
-}
-
-impl Source {
-    pub(super) fn new(questions: mpsc::Sender<Question>, hooks: Vec<Hook>, looker: Looker) -> Self {
-        Self {
-            questions,
-            hooks,
-            looker,
-            last: None,
-        }
-    }
-
-    /// What there is to tell; `None`: who traces does not answer.
-    async fn tell(&mut self) -> Option<Arc<Exposition>> {
-        if let Some((at, last)) = &self.last
-            && at.elapsed() < FRESH
-        {
-            return Some(Arc::clone(last));
-        }
-        let counted = timeout(PATIENCE, self.ask()).await.ok()??;
-        self.looker.look().await;
-        let told = exposition(counted, &self.hooks, &self.looker).ok()?;
-        let told = Arc::new(told);
-        self.last = Some((Instant::now(), Arc::clone(&told)));
-        Some(told)
-    }
-
-    async fn ask(&self) -> Option<Counted> {
-        let (question, answer) = oneshot::channel();
-        self.questions.send(Question(question)).await.ok()?;
-        answer.await.ok()
-    }
-}
-
 /// Answers at this address until the process ends.
 ///
 /// # Errors
 /// The thread cannot be started.
-pub(super) fn start(listener: Bound, source: Source) -> Result<()> {
+pub(super) fn start(listener: Bound, source: Arc<Mutex<Source>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -108,11 +57,10 @@ pub(super) fn start(listener: Bound, source: Source) -> Result<()> {
     Ok(())
 }
 
-async fn serve(listener: Bound, source: Source) {
+async fn serve(listener: Bound, source: Arc<Mutex<Source>>) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
-    let source = Arc::new(Mutex::new(source));
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -210,7 +158,12 @@ mod tests {
     };
 
     use super::*;
-    use crate::{metrics::tally::Tally, record::Totals};
+    use tokio::sync::mpsc;
+
+    use crate::{
+        metrics::{Counted, Question, look::Looker, source::FRESH, tally::Tally},
+        record::Totals,
+    };
 
     /// A server; `answers`: whether somebody traces.
     fn server(answers: bool) -> Result<SocketAddr> {
@@ -218,7 +171,8 @@ mod tests {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (asked, mut questions) = mpsc::channel::<Question>(1);
-        start(listener, Source::new(asked, Vec::new(), Looker::start()?))?;
+        let source = Source::new(asked, Vec::new(), Looker::start()?, None);
+        start(listener, Arc::new(Mutex::new(source)))?;
         thread::spawn(move || {
             while let Some(question) = questions.blocking_recv() {
                 let _ = question.0.send(Counted {

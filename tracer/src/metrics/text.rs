@@ -1,107 +1,62 @@
-//! The text that scrapers read: families, and the older form of all of it. Pure.
+//! The text that scrapers read, in both forms. Pure.
 
 use std::{collections::HashSet, fmt};
 
 use prometheus_client::{
-    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text::encode},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-    registry::Unit,
+    registry::{Registry, Unit},
 };
 
-pub(super) type Labels = Vec<(&'static str, String)>;
+use super::family::{Families, Family, Number, Sort};
 
-/// Labels and value.
-pub(super) type Sample<T> = (Labels, T);
-
-pub(super) fn counter(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    samples: impl IntoIterator<Item = Sample<u64>>,
-) -> fmt::Result {
-    family(to, name, help, None, MetricType::Counter, samples, |n| {
-        ConstCounter::new(n)
-    })
+/// All families in OpenMetrics.
+///
+/// # Errors
+/// None: writing to a text does not fail.
+pub(super) fn open_metrics(families: Families) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(families));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
 }
 
-pub(super) fn gauge<T: EncodeGaugeValue>(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    samples: impl IntoIterator<Item = Sample<T>>,
-) -> fmt::Result {
-    family(to, name, help, None, MetricType::Gauge, samples, |n| {
-        ConstGauge::new(n)
-    })
-}
-
-/// The name gets `_seconds`.
-pub(super) fn seconds(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    samples: impl IntoIterator<Item = Sample<f64>>,
-) -> fmt::Result {
-    let unit = Some(Unit::Seconds);
-    family(to, name, help, unit, MetricType::Gauge, samples, |n| {
-        ConstGauge::new(n)
-    })
-}
-
-fn family<T, M: EncodeMetric>(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<Unit>,
-    metric_type: MetricType,
-    samples: impl IntoIterator<Item = Sample<T>>,
-    metric: impl Fn(T) -> M,
-) -> fmt::Result {
-    let mut family = to.encode_descriptor(name, help, unit.as_ref(), metric_type)?;
-    for (labels, value) in samples {
-        metric(value).encode(family.encode_family(&labels)?)?;
+impl Collector for Families {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = self.0.iter();
+        families.try_for_each(|family| family.encode(&mut encoder))
     }
-    Ok(())
 }
 
-/// A metric without labels.
-fn single(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<Unit>,
-    metric: impl EncodeMetric,
-) -> fmt::Result {
-    metric.encode(to.encode_descriptor(name, help, unit.as_ref(), metric.metric_type())?)
-}
+impl Family {
+    fn encode(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (sort, unit) = match self.sort {
+            Sort::Counter => (MetricType::Counter, None),
+            Sort::Gauge => (MetricType::Gauge, None),
+            // The name gets `_seconds`.
+            Sort::Seconds => (MetricType::Gauge, Some(Unit::Seconds)),
+        };
+        let mut family = to.encode_descriptor(self.name, self.help, unit.as_ref(), sort)?;
+        for (labels, value) in &self.samples {
+            if labels.is_empty() {
+                // There is no other.
+                return self.value(*value, family);
+            }
+            self.value(*value, family.encode_family(labels)?)?;
+        }
+        Ok(())
+    }
 
-pub(super) fn total(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    count: u64,
-) -> fmt::Result {
-    single(to, name, help, None, ConstCounter::new(count))
-}
-
-pub(super) fn number<T: EncodeGaugeValue>(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: T,
-) -> fmt::Result {
-    single(to, name, help, None, ConstGauge::new(value))
-}
-
-/// The name gets `_seconds`.
-pub(super) fn moment(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: f64,
-) -> fmt::Result {
-    let unit = Some(Unit::Seconds);
-    single(to, name, help, unit, ConstGauge::new(value))
+    fn value(&self, value: Number, to: MetricEncoder<'_>) -> fmt::Result {
+        match (self.sort, value) {
+            (Sort::Counter, Number::Unsigned(count)) => ConstCounter::new(count).encode(to),
+            (_, Number::Unsigned(number)) => ConstGauge::new(number).encode(to),
+            (_, Number::Signed(number)) => ConstGauge::new(number).encode(to),
+            (_, Number::Float(number)) => ConstGauge::new(number).encode(to),
+        }
+    }
 }
 
 /// OpenMetrics in the older form: the whole name of a counter stands in its

@@ -23,6 +23,8 @@ use std::{
 
 use json_lines::JsonLines;
 
+#[cfg(feature = "otlp")]
+use crate::otlp::{self, Endpoint, Otlp};
 use crate::{
     capture::write::{Options, Reserved, Writer},
     cli::Format,
@@ -44,6 +46,11 @@ pub(crate) struct Output {
     address: Option<SocketAddr>,
     bound: Option<metrics::Reserved>,
     metrics: Option<Metrics>,
+    /// Where log records and metrics will be sent to.
+    #[cfg(feature = "otlp")]
+    receiver: Option<otlp::Planned>,
+    #[cfg(feature = "otlp")]
+    otlp: Option<Otlp>,
     /// A record as JSON; its memory is used again for the next.
     line: Vec<u8>,
 }
@@ -95,6 +102,10 @@ impl Output {
             address: None,
             bound: None,
             metrics: None,
+            #[cfg(feature = "otlp")]
+            receiver: None,
+            #[cfg(feature = "otlp")]
+            otlp: None,
             line: Vec::new(),
         }
     }
@@ -102,6 +113,13 @@ impl Output {
     /// The same, and metrics at this address.
     pub(crate) fn with_metrics(mut self, address: Option<SocketAddr>) -> Self {
         self.address = address;
+        self
+    }
+
+    /// The same, and log records and metrics to this receiver.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn with_otlp(mut self, endpoint: Option<Endpoint>) -> Self {
+        self.receiver = endpoint.map(otlp::Planned::new);
         self
     }
 
@@ -138,9 +156,7 @@ impl Output {
             let line = format!("{}\n", json::startup(startup));
             self.capture = Some(Writer::start(reserved, &line)?);
         }
-        if let Some(bound) = self.bound.take() {
-            self.metrics = Some(Metrics::start(bound, startup)?);
-        }
+        self.measure(startup)?;
         match &mut self.screen {
             None | Some(Screen::Below(_)) => say(&text::startup(startup, verbose)),
             Some(Screen::Json(out)) => out.line(json::startup(startup).to_string().as_bytes())?,
@@ -154,6 +170,22 @@ impl Output {
             }
         }
         Ok(self.flush()?)
+    }
+
+    /// Begins to count for those who want numbers.
+    fn measure(&mut self, startup: &Startup) -> anyhow::Result<()> {
+        let bound = self.bound.take();
+        #[cfg(feature = "otlp")]
+        if let Some(receiver) = self.receiver.take() {
+            let counts = Metrics::start(bound, startup, Some(receiver.besides()))?;
+            self.otlp = Some(Otlp::start(receiver, startup, &counts)?);
+            self.metrics = Some(counts);
+            return Ok(());
+        }
+        if bound.is_some() {
+            self.metrics = Some(Metrics::start(bound, startup, None)?);
+        }
+        Ok(())
     }
 
     /// A record as it was written once, to who watches JSON.
@@ -172,6 +204,10 @@ impl Output {
     pub(crate) fn record(&mut self, record: Record<'_>) -> io::Result<()> {
         if let Some(metrics) = &mut self.metrics {
             metrics.record(record);
+        }
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = &mut self.otlp {
+            otlp.record(record);
         }
         if self.has_json() {
             self.line.clear();
@@ -242,10 +278,16 @@ impl Output {
         }
     }
 
-    /// Ends the capture with what was written.
+    /// Ends the capture with what was written, and sends what is still to be sent.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
-        self.capture.as_mut().map_or(Ok(()), Writer::finish)
+        self.capture.as_mut().map_or(Ok(()), Writer::finish)?;
+        #[cfg(feature = "otlp")]
+        if let (Some(otlp), Some(metrics)) = (&mut self.otlp, &mut self.metrics) {
+            metrics.close();
+            otlp.finish(Some(metrics));
+        }
+        Ok(())
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
@@ -258,6 +300,12 @@ impl Output {
             None | Some(Screen::View(_)) => Ok(()),
         }
     }
+}
+
+/// A record as lines without colours, in UTC: for those who are elsewhere.
+#[cfg(feature = "otlp")]
+pub(crate) fn plain(record: Record<'_>) -> String {
+    text::Style::plain().record(record)
 }
 
 /// Whether a terminal gets colours.

@@ -42,6 +42,16 @@ impl Style {
         }
     }
 
+    /// For whoever is not on this host.
+    #[cfg(feature = "otlp")]
+    pub(super) fn plain() -> Self {
+        Self {
+            colour: false,
+            header: false,
+            zone: TimeZone::UTC,
+        }
+    }
+
     pub(super) fn header(&self) -> String {
         if !self.header {
             return String::new();

@@ -113,6 +113,10 @@ fn run(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8
 
 async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> Result<u8, Failed> {
     let mut output = output.with_metrics(arguments.metrics);
+    #[cfg(feature = "otlp")]
+    {
+        output = output.with_otlp(arguments.otlp.clone());
+    }
     // Before anything is attached, so that no signal finds the default action.
     let mut signals = Signals::new()?;
     let privileges = startup::permitted()?;

@@ -1,24 +1,19 @@
-//! What is known → the text that is scraped. Pure.
+//! What is known → what is measured. Pure.
 //!
 //! Names and labels are told in docs/metrics.md. Whatever is labelled with what
 //! happens on the host is bounded where it is gathered ([`super::tally`],
 //! [`super::look`]).
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, text::encode},
-    registry::Registry,
-};
 use tracer_common::{Cause, Kind};
 
 use super::{
     Counted,
-    look::{Looker, Ports, Queues, Sight},
+    family::{Families, Labels},
+    look::{Ports, Queues, Sight},
     tally::{OTHER, label},
-    text::{Labels, classic, counter, gauge, moment, number, seconds, total},
 };
 use crate::{probe::Served, reconcile::Row, snapshot::listeners::Listener};
 
@@ -78,59 +73,13 @@ impl Hook {
     }
 }
 
-/// The same in both forms that scrapers ask for.
-#[derive(Debug, Default)]
-pub(super) struct Exposition {
-    pub(super) open_metrics: String,
-    /// Prometheus's own, older form (version 0.0.4).
-    pub(super) classic: String,
-}
-
-/// Writes down all that is known now.
-///
-/// # Errors
-/// None: writing to a text does not fail.
-pub(super) fn exposition(
-    counted: Counted,
-    hooks: &[Hook],
-    looker: &Looker,
-) -> Result<Exposition, fmt::Error> {
-    let known = Arc::new(Known {
-        counted,
-        hooks: hooks.to_vec(),
-        queues: looker.queues.last.clone(),
-        ports: looker.ports.last.clone(),
-    });
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(known));
-    let mut open_metrics = String::new();
-    encode(&mut open_metrics, &registry)?;
-    let classic = classic(&open_metrics);
-    Ok(Exposition {
-        open_metrics,
-        classic,
-    })
-}
-
 /// All that is known at one moment.
 #[derive(Debug)]
-struct Known {
-    counted: Counted,
-    hooks: Vec<Hook>,
-    queues: Option<Arc<Sight<Queues>>>,
-    ports: Option<Arc<Sight<Ports>>>,
-}
-
-impl Collector for Known {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let to = &mut encoder;
-        self.failures(to)?;
-        self.listeners(to)?;
-        self.ports(to)?;
-        self.kernel(to)?;
-        self.health(to)?;
-        self.looks(to)
-    }
+pub(super) struct Known {
+    pub(super) counted: Counted,
+    pub(super) hooks: Vec<Hook>,
+    pub(super) queues: Option<Arc<Sight<Queues>>>,
+    pub(super) ports: Option<Arc<Sight<Ports>>>,
 }
 
 fn kind_and_cause(kind: Kind, cause: Cause) -> Labels {
@@ -141,6 +90,19 @@ fn kind_and_cause(kind: Kind, cause: Cause) -> Labels {
 }
 
 impl Known {
+    /// All that is measured.
+    pub(super) fn families(&self) -> Families {
+        let mut families = Families::default();
+        let to = &mut families;
+        self.failures(to);
+        self.listeners(to);
+        self.ports(to);
+        self.kernel(to);
+        self.health(to);
+        self.looks(to);
+        families
+    }
+
     /// A namespace by number and name.
     fn netns(&self, netns: u32) -> Labels {
         let name = self.counted.totals.netns_names.get(&netns);
@@ -151,7 +113,7 @@ impl Known {
         ]
     }
 
-    fn failures(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    fn failures(&self, to: &mut Families) {
         let Counted { totals, tally } = &self.counted;
         let mut counts: BTreeMap<(Kind, Cause), u64> = POSSIBLE
             .iter()
@@ -160,14 +122,13 @@ impl Known {
         for ((_, kind, cause), count) in &totals.counts {
             *counts.entry((*kind, *cause)).or_default() += count;
         }
-        counter(
-            to,
+        to.counter(
             "tracer_failures",
             "Failures, as counted in the kernel: exact.",
             counts
                 .into_iter()
                 .map(|((kind, cause), count)| (kind_and_cause(kind, cause), count)),
-        )?;
+        );
         let described = tally.described.iter().map(|((kind, cause, program), n)| {
             let mut labels = kind_and_cause(*kind, *cause);
             labels.extend([
@@ -178,18 +139,16 @@ impl Known {
             ]);
             (labels, *n)
         });
-        counter(
-            to,
+        to.counter(
             "tracer_failures_described",
             "Failures that were described, by who is responsible.",
             described,
-        )?;
-        total(
-            to,
+        );
+        to.total(
             "tracer_failures_described_folded",
             "Described failures that are told of process other, because there are too many series.",
             tally.folded,
-        )?;
+        );
         let drops = tally.dropped.iter().map(|((netns, local), n)| {
             let mut labels = match &**local {
                 OTHER => vec![("netns", String::new()), ("netns_name", String::new())],
@@ -198,15 +157,14 @@ impl Known {
             labels.push(("local", local.to_string()));
             (labels, *n)
         });
-        counter(
-            to,
+        to.counter(
             "tracer_listener_drops",
             "Described packets that a listener dropped or answered with a reset, by its address.",
             drops,
-        )
+        );
     }
 
-    fn listeners(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    fn listeners(&self, to: &mut Families) {
         let queues = self.queues.as_ref().and_then(|sight| sight.found.as_ref());
         let told = queues.map_or(&[][..], |queues| &queues.told);
         let addresses = by_address(told);
@@ -216,86 +174,77 @@ impl Known {
             labels.push(("process", queue.process.clone()));
             (labels, value)
         };
-        gauge(
-            to,
+        to.gauge(
             "tracer_listener_accept_queue_length",
             "Connections that wait for accept(), by address listened on.",
             addresses
                 .iter()
                 .map(|(key, queue)| sample(key, queue, queue.len)),
-        )?;
-        gauge(
-            to,
+        );
+        to.gauge(
             "tracer_listener_accept_queue_limit",
             "The limit of that queue; the kernel admits one more.",
             addresses
                 .iter()
                 .filter_map(|(key, queue)| Some(sample(key, queue, queue.max?))),
-        )?;
-        let Some(queues) = queues else { return Ok(()) };
-        number(
-            to,
+        );
+        let Some(queues) = queues else { return };
+        to.number(
             "tracer_listeners",
             "Listening TCP sockets of all network namespaces.",
             queues.told.len() + queues.more,
-        )?;
-        number(
-            to,
+        );
+        to.number(
             "tracer_listeners_left_out",
             "Those of them that are not told, because there are too many: the least full.",
             queues.more,
-        )
+        );
     }
 
-    fn ports(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    fn ports(&self, to: &mut Families) {
         let ports = self.ports.as_ref().and_then(|sight| sight.found.as_ref());
         let tables = ports.map_or(&[][..], |ports| &ports.tables);
         let towards = ports.map_or(&[][..], |ports| &ports.towards);
-        gauge(
-            to,
+        to.gauge(
             "tracer_ephemeral_ports_usable",
             "Ports that a connect() may choose from: the range without reserved ones.",
             tables
                 .iter()
                 .map(|table| (self.netns(table.place.netns), table.tcp.range.usable)),
-        )?;
-        gauge(
-            to,
+        );
+        to.gauge(
             "tracer_ephemeral_ports_used",
             "Those of them that some TCP socket is on, whatever its destination.",
             tables
                 .iter()
                 .map(|table| (self.netns(table.place.netns), table.tcp.used())),
-        )?;
+        );
         let towards = towards.iter().map(|(netns, one)| {
             let mut labels = self.netns(*netns);
             labels.push(("source", one.source.to_string()));
             labels.push(("destination", one.remote.to_string()));
             (labels, one.used)
         });
-        gauge(
-            to,
+        to.gauge(
             "tracer_ephemeral_ports_destination_used",
             "Those of them that a connect() from this source to this destination cannot have.",
             towards,
-        )?;
-        let Some(ports) = ports else { return Ok(()) };
-        number(
-            to,
+        );
+        let Some(ports) = ports else { return };
+        to.number(
             "tracer_ephemeral_ports_destinations_left_out",
             "Destinations that are not told, because there are too many: the least exhausted.",
             ports.more_destinations,
-        )?;
-        number(
-            to,
+        );
+        to.number(
             "tracer_ephemeral_ports_namespaces_left_out",
             "Network namespaces that are not told, because there are too many: the least exhausted.",
             ports.more,
-        )
+        );
     }
 
     /// tracer's counts beside the kernel's own.
-    fn kernel(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    fn kernel(&self, to: &mut Families) {
         let totals = &self.counted.totals;
         let comparable = || totals.rows.iter().filter(|row| row.unavailable.is_none());
         let difference = |name: &str, pair: fn(&Row) -> crate::reconcile::Pair| {
@@ -303,8 +252,7 @@ impl Known {
             let sum = i64::try_from(sum).unwrap_or(i64::MAX);
             (vec![("counter", name.to_owned())], sum)
         };
-        gauge(
-            to,
+        to.gauge(
             "tracer_kernel_difference",
             "What the kernel's own counters rose by, less what tracer counted; of all comparable network namespaces.",
             [
@@ -312,67 +260,58 @@ impl Known {
                 difference("ListenDrops", |row| row.listen_drops),
                 difference("TCPReqQFullDrop", |row| row.req_qfull_drop),
             ],
-        )?;
-        number(
-            to,
+        );
+        to.number(
             "tracer_kernel_difference_uncertainty",
             "Drops counted while those counters were read: a difference up to this says nothing.",
             totals.meanwhile,
-        )?;
-        number(
-            to,
+        );
+        to.number(
             "tracer_kernel_namespaces_not_comparable",
             "Network namespaces with drops whose own counters are gone or not readable.",
             totals.rows.len() - comparable().count(),
-        )
+        );
     }
 
-    fn health(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    fn health(&self, to: &mut Families) {
         let Counted { totals, tally } = &self.counted;
         let health = &totals.health;
-        total(
-            to,
+        to.total(
             "tracer_counted",
             "All failures counted in the kernel.",
             health.counted,
-        )?;
-        total(
-            to,
+        );
+        to.total(
             "tracer_described",
             "Failures whose description was written to the ring buffer.",
             // With those that filters hid after they were read: it must never fall.
             health.described + health.filtered.saturating_sub(totals.filtered_in_kernel),
-        )?;
-        total(
-            to,
+        );
+        to.total(
             "tracer_lost",
             "Failures whose description was not written: the ring buffer was full.",
             tally.lost,
-        )?;
-        total(
-            to,
+        );
+        to.total(
             "tracer_filtered",
             "Failures that were counted, and not shown because filters left them out.",
             health.filtered,
-        )?;
-        total(
-            to,
+        );
+        to.total(
             "tracer_malformed",
             "Descriptions that could not be decoded.",
             totals.malformed,
-        )?;
-        total(
-            to,
+        );
+        to.total(
             "tracer_unplaced",
             "Failures that tracer_failures lacks: the kernel side's table was full.",
             health.unplaced,
-        )?;
-        total(
-            to,
+        );
+        to.total(
             "tracer_unjudged_syns",
             "SYNs of which the hooks in use could not tell whether they were dropped.",
             health.unjudged,
-        )?;
+        );
         let hooks = self.hooks.iter().map(|hook| {
             let labels = vec![
                 ("purpose", hook.purpose.to_owned()),
@@ -381,35 +320,31 @@ impl Known {
             ];
             (labels, 1_u32)
         });
-        gauge(
-            to,
+        to.gauge(
             "tracer_hook_info",
             "By which tier of hooks each purpose is served, and how exactly.",
             hooks,
-        )?;
+        );
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
-        gauge(
-            to,
+        to.gauge(
             "tracer_build_info",
             "The version of tracer.",
             [(version, 1_u32)],
-        )?;
-        number(
-            to,
+        );
+        to.number(
             "tracer_up",
             "1: hooks are attached, and who traces has answered this scrape.",
             1_u32,
-        )?;
-        moment(
-            to,
+        );
+        to.moment(
             "tracer_start_time",
             "When the hooks were in place, since the Unix epoch.",
             unix(totals.since),
-        )
+        );
     }
 
     /// How the looks at listeners and ports went.
-    fn looks(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    fn looks(&self, to: &mut Families) {
         let looks: Vec<_> = [
             ("listeners", self.queues.as_deref().map(outcome)),
             ("ports", self.ports.as_deref().map(outcome)),
@@ -417,30 +352,27 @@ impl Known {
         .into_iter()
         .filter_map(|(name, look)| Some((vec![("of", name.to_owned())], look?)))
         .collect();
-        gauge(
-            to,
+        to.gauge(
             "tracer_look_success",
             "Whether the last look at listeners or ports saw anything.",
             looks
                 .iter()
                 .map(|(labels, (is_found, ..))| (labels.clone(), u32::from(*is_found))),
-        )?;
-        seconds(
-            to,
+        );
+        to.seconds(
             "tracer_look_time",
             "When that was, since the Unix epoch.",
             looks
                 .iter()
                 .map(|(labels, (_, time, _))| (labels.clone(), unix(*time))),
-        )?;
-        seconds(
-            to,
+        );
+        to.seconds(
             "tracer_look_duration",
             "How long it took.",
             looks
                 .iter()
                 .map(|(labels, (.., took))| (labels.clone(), took.as_secs_f64())),
-        )
+        );
     }
 }
 
@@ -488,9 +420,11 @@ fn by_address(told: &[Listener]) -> BTreeMap<(u32, String), Address> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
     use super::*;
     use crate::{
-        metrics::tally::Tally,
+        metrics::{tally::Tally, text::open_metrics},
         model::{Failure, Process, Role},
         record::{Record, Totals},
         snapshot::places::Place,
@@ -552,11 +486,7 @@ mod tests {
     }
 
     fn text() -> Result<String, fmt::Error> {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(known()));
-        let mut text = String::new();
-        encode(&mut text, &registry)?;
-        Ok(text)
+        open_metrics(known().families())
     }
 
     #[test]
