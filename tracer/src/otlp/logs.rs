@@ -288,3 +288,211 @@ fn with(log: LogRecord, severity: SeverityNumber) -> LogRecord {
 pub(super) fn nanoseconds(time: Timestamp) -> u64 {
     u64::try_from(time.as_nanosecond()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, sync::Arc};
+
+    use super::*;
+    use crate::{
+        capture::Gap,
+        explain::census::Scope,
+        model::{Asked, Container, Place, Pod},
+    };
+
+    /// Name, severity, body and attributes, a line each.
+    fn lines(record: Record<'_>) -> Vec<String> {
+        let Some(log) = log(record) else {
+            return Vec::new();
+        };
+        let shown = |value: Option<Value>| match value {
+            Some(Value::StringValue(text)) => text,
+            Some(Value::IntValue(number)) => number.to_string(),
+            Some(Value::BoolValue(flag)) => flag.to_string(),
+            Some(Value::ArrayValue(array)) => format!("{} values", array.values.len()),
+            other => format!("{other:?}"),
+        };
+        let body = shown(log.body.and_then(|body| body.value));
+        let mut lines = vec![format!("{} {} {body}", log.severity_text, log.event_name)];
+        lines.extend(log.attributes.into_iter().map(|one| {
+            let value = shown(one.value.and_then(|value| value.value));
+            format!("{}={value}", one.key)
+        }));
+        lines
+    }
+
+    fn server() -> Process {
+        Process {
+            pid: 7,
+            comm: b"\x1b]52;c;\xff".to_vec(),
+            exe: Some(b"/usr/bin/server".to_vec()),
+            cmdline: Some(b"server --password=secret".to_vec()),
+            uid: Some(33),
+            place: Some(Arc::new(Place {
+                cgroup: "/pod/web".into(),
+                container: Some(Container {
+                    id: "0123456789abcdef".into(),
+                    runtime: Some("containerd".into()),
+                    name: Some("web".into()),
+                }),
+                unit: Some("web.service".into()),
+                pod: Some(Pod {
+                    uid: "p-1".into(),
+                    name: Some("web-0".into()),
+                    namespace: Some("shop".into()),
+                }),
+            })),
+            ..Process::default()
+        }
+    }
+
+    #[test]
+    fn a_failed_call() {
+        let process = Process {
+            pid: 42,
+            tid: Some(43),
+            comm: b"checkout".to_vec(),
+            ..Process::default()
+        };
+        let failure = Failure {
+            process: Some((process, Role::Caller)),
+            census: Some(3),
+            own_range: Some((1, 2)),
+            netns_name: Some("blue".into()),
+            ..Failure::example()
+        };
+        assert_eq!(
+            lines(Record::Failure(&failure)),
+            [
+                "ERROR tracer.connect_failed checkout[42] connect failed: ports exhausted, 10.0.0.1:0 → 10.0.0.2:5432",
+                "tracer.netns=1",
+                "tracer.netns_name=blue",
+                "tracer.kind=connect_failed",
+                "tracer.cause=ports_exhausted",
+                "error.type=EADDRNOTAVAIL",
+                "process.pid=42",
+                "process.title=checkout",
+                "thread.id=43",
+                "tracer.process.role=caller",
+                "network.type=ipv4",
+                "network.transport=tcp",
+                "network.local.address=10.0.0.1",
+                "network.local.port=0",
+                "network.peer.address=10.0.0.2",
+                "network.peer.port=5432",
+                "tracer.socket.inode=7",
+                "tracer.port_range.low=1",
+                "tracer.port_range.high=2",
+                "tracer.census=3",
+                "tracer.hook=fexit inet_hash_connect",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_drop_with_all_that_is_known_of_its_listener() {
+        let failure = Failure {
+            kind: Kind::SynDropped,
+            cause: Cause::AcceptQueueFull,
+            errno: None,
+            process: Some((server(), Role::Acceptor)),
+            holders: vec![server(), server()],
+            local: Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 443))),
+            remote: Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 50000))),
+            accept_queue: Some(Queue { len: 129, max: 128 }),
+            request_queue: Some(Queue { len: 3, max: 128 }),
+            asked: Some(Asked {
+                backlog: -1,
+                somaxconn: 128,
+            }),
+            queue: Some(9),
+            ..Failure::example()
+        };
+        let lines = lines(Record::Failure(&failure));
+        for line in [
+            // The name as it is, but harmless in what people read.
+            "WARN tracer.syn_dropped \\x1b]52;c;\\xff[7] SYN dropped: accept queue full, [::1]:443 ← [::1]:50000, 129/128",
+            "process.title=\u{1b}]52;c;\u{fffd}",
+            "process.executable.path=/usr/bin/server",
+            "process.real_user.id=33",
+            "process.linux.cgroup=/pod/web",
+            "tracer.process.unit=web.service",
+            "container.id=0123456789abcdef",
+            "container.runtime.name=containerd",
+            "container.name=web",
+            "k8s.pod.uid=p-1",
+            "k8s.pod.name=web-0",
+            "k8s.namespace.name=shop",
+            "tracer.process.role=acceptor",
+            "tracer.holders=2 values",
+            "tracer.holder_count=2",
+            "tracer.syncookie=false",
+            "network.local.address=::1",
+            "network.local.port=443",
+            "tracer.accept_queue.len=129",
+            "tracer.accept_queue.max=128",
+            "tracer.accept_queue.asked=-1",
+            "tracer.accept_queue.somaxconn=128",
+            "tracer.request_queue.len=3",
+            "tracer.queue=9",
+        ] {
+            assert!(lines.iter().any(|told| told == line), "{line}: {lines:#?}");
+        }
+        // A command line may hold secrets.
+        assert!(
+            !lines.iter().any(|line| line.contains("secret")),
+            "{lines:#?}"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        let at = Timestamp::UNIX_EPOCH;
+        assert_eq!(
+            lines(Record::Lost(at, 7)),
+            [
+                "WARN tracer.lost -- 7 failures were counted but not described: the ring buffer was full",
+                "tracer.count=7",
+            ]
+        );
+        let gap = Gap {
+            since: at,
+            records: 3,
+            reason: "disk full".into(),
+        };
+        assert_eq!(
+            lines(Record::Gap(at, &gap)),
+            [
+                "WARN tracer.gap -- 3 records since 00:00:00.000 could not be recorded: disk full",
+                "tracer.records=3",
+            ]
+        );
+        let scope = Scope {
+            netns: 1,
+            kind: Kind::ConnectFailed,
+            cause: Cause::PortsExhausted,
+            protocol: 6,
+            source: None,
+            destination: None,
+            port: None,
+            own: (0, 0),
+        };
+        assert_eq!(
+            lines(Record::NoCensus(at, 4, &scope, "gone"))[..2],
+            [
+                "INFO tracer.census census 4 cannot be taken: gone",
+                "tracer.netns=1"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_record_has_a_name_of_its_own() {
+        let mut one = LogRecord::default();
+        identify(&mut one, "run", 1);
+        let mut other = LogRecord::default();
+        identify(&mut other, "run", 2);
+        assert_ne!(one, other);
+        assert_eq!(one.attributes[0].key, "log.record.uid");
+    }
+}

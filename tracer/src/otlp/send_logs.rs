@@ -164,3 +164,6 @@ fn request(log_records: Vec<LogRecord>, from: &Resource) -> ExportLogsServiceReq
         }],
     }
 }
+
+#[cfg(test)]
+mod tests;
