@@ -4,6 +4,7 @@
 //! Packages, namespaces and tracer need root, building does not: this command
 //! builds tracer and runs itself once more as root for the rest (`inside`).
 
+mod beside;
 mod bound_and_unused;
 mod connections_kept_open;
 pub(crate) mod duckdb;
@@ -11,14 +12,17 @@ mod fastcgi_slow_worker;
 mod lab;
 mod libcurl_without_keepalive;
 mod listen_without_accept;
+pub(crate) mod otlp;
 mod packages;
 mod page;
 mod programs;
 pub(crate) mod prometheus;
 mod proxy_without_keepalive;
 mod records;
+mod rotel;
 mod server_closes_first;
 mod server_restart;
+mod venv;
 pub(crate) mod view;
 mod watching;
 

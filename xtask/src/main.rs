@@ -47,6 +47,8 @@ cargo xtask bench capture [--events N] [--write]
                                --write puts the tables into docs/benchmarks.md
 cargo xtask prometheus         compare what a Prometheus scrapes with what was counted; check the
                                rules, the dashboard and the DaemonSet in deploy/
+cargo xtask otlp               compare what an OpenTelemetry collector receives of tracer with what was
+                               seen and counted
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels
 cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT] [--boot WORD]...
                                run the live tests in virtual machines; WORD is given to the kernel
@@ -94,6 +96,8 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         [cases::prometheus::INSIDE, words @ ..] => {
             cases::prometheus::inside(&Place::find()?, words)?
         }
+        ["otlp"] => test::otlp(&Place::find()?)?,
+        [cases::otlp::INSIDE, words @ ..] => cases::otlp::inside(&Place::find()?, words)?,
         ["dist"] => dist::build(&Place::find()?).map(|()| true)?,
         ["dist", "--check"] => test::dist(&Place::find()?)?,
         [dist::check::INSIDE, words @ ..] => dist::check::inside(&Place::find()?, words)?,

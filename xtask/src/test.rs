@@ -43,6 +43,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
         browser::run(place, &binaries.tracer)?,
         cases::duckdb::run(place, &binaries.tracer)?,
         cases::prometheus::run(place, &binaries.tracer)?,
+        cases::otlp::run(place)?,
     ];
     ahead.wait()?;
     total.add(fuzz::fuzz(place, &fuzz::Choice::all(fuzz::BRIEF))?);
@@ -108,6 +109,12 @@ pub(crate) fn prometheus(place: &Place) -> Result<bool> {
     Ok(report(&[run], Counts::default()))
 }
 
+/// What an OpenTelemetry collector receives.
+pub(crate) fn otlp(place: &Place) -> Result<bool> {
+    let run = cases::otlp::run(place)?;
+    Ok(report(&[run], Counts::default()))
+}
+
 /// What users download, installed and run.
 pub(crate) fn dist(place: &Place) -> Result<bool> {
     let kernels = kernels::fetch(place, &[dist::check::KERNEL.to_owned()])?;
@@ -136,10 +143,12 @@ fn missing(kernels: &Kernels) -> Counts {
 }
 
 fn unit_tests(place: &Place) -> Result<Counts> {
-    say::note("cargo test --workspace");
+    say::note("cargo test --workspace --features tracer/otlp");
     let mut child = run::spawn(
         toolchain::cargo()
             .args(["test", "--workspace", "--no-fail-fast"])
+            // What users download is built without, and tested live.
+            .args(["--features", "tracer/otlp"])
             // With it, tests over kernel types fail where there are none.
             .env("TRACER_BTF_DIR", place.target.join("btf"))
             .current_dir(&place.root)

@@ -7,12 +7,13 @@
 //! from PyPI, into an environment below `target/`.
 
 use super::lab::{self, Lab, signal, until};
+use super::venv::Package;
 use super::{
     Case, Telling, as_root, bound_and_unused, listen_without_accept, packages, server_restart,
 };
 use crate::live::Run;
 use crate::place::Place;
-use crate::{run, say};
+use crate::run;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,19 +26,14 @@ use std::time::{Duration, Instant};
 /// The word with which this program runs itself as root.
 pub(crate) const INSIDE: &str = "duckdb-inside";
 
-/// Of DuckDB. A newer one is taken by hand: it is a test's measure.
-const VERSION: &str = "2.0.0";
+const DUCKDB: Package = Package {
+    name: "duckdb",
+    version: "2.0.0",
+};
 
 const SCRIPT: &str = include_str!("scripts/answer.py");
 
-const PYTHON: &str = "/usr/bin/python3";
-
-/// Files, and the packages that bring them. venv is no program.
-const FILES: [(&str, &str); 3] = [
-    (PYTHON, "python3"),
-    ("/usr/bin/zstd", "zstd"),
-    ("/var/lib/dpkg/info/python3-venv.list", "python3-venv"),
-];
+const FILES: [(&str, &str); 1] = [("/usr/bin/zstd", "zstd")];
 
 /// What is recorded. The last one's namespaces live until tracer has ended.
 const STAGED: [Case; 3] = [
@@ -74,37 +70,13 @@ const QUESTIONS: [(&str, Question); 9] = [
 /// Records, exports and asks, as root.
 pub(crate) fn run(place: &Place, tracer: &Path) -> Result<Run> {
     run::need_programs(&FILES)?;
-    environment(place)?;
+    DUCKDB.install(place)?;
+    fs::write(script_of(place), SCRIPT)?;
     as_root(place, "duckdb", &[OsStr::new(INSIDE), tracer.as_os_str()])
 }
 
-fn environment_of(place: &Place) -> PathBuf {
-    place.cache.join(format!("duckdb-{VERSION}"))
-}
-
-/// An environment with DuckDB, if it is not there yet.
-fn environment(place: &Place) -> Result<()> {
-    let (home, script) = (environment_of(place), place.cache.join("answer.py"));
-    fs::create_dir_all(&place.cache)?;
-    fs::write(&script, SCRIPT)?;
-    let version = || run::capture(Command::new(home.join("bin/python")).arg(&script));
-    if version().is_ok_and(|version| version.trim() == VERSION) {
-        return Ok(());
-    }
-    say::note(&format!("installing duckdb {VERSION} with pip"));
-    if home.exists() {
-        fs::remove_dir_all(&home)?;
-    }
-    run::capture(Command::new(PYTHON).args(["-m", "venv"]).arg(&home))?;
-    run::capture(
-        Command::new(home.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:"])
-            .arg("--disable-pip-version-check")
-            .arg(format!("duckdb=={VERSION}")),
-    )?;
-    let found = version()?;
-    ensure!(found.trim() == VERSION, "pip installed duckdb {found}");
-    Ok(())
+fn script_of(place: &Place) -> PathBuf {
+    place.cache.join("answer.py")
 }
 
 /// The part that runs as root: a line for each question, in the words of the live tests.
@@ -167,8 +139,8 @@ impl Study {
             page: place.root.join("docs/fleet.md"),
             records: records(&capture)?,
             directory,
-            python: environment_of(place).join("bin/python"),
-            script: place.cache.join("answer.py"),
+            python: DUCKDB.home(place).join("bin/python"),
+            script: script_of(place),
             server: lab.server.netns,
             overflows,
         })

@@ -6,7 +6,8 @@
 //! the dashboard must find something; the DaemonSet's command line must work with
 //! the DaemonSet's privileges.
 
-use super::lab::{Lab, signal, until};
+use super::beside::Program;
+use super::lab::{Lab, until};
 use super::{Telling, as_root, bound_and_unused, listen_without_accept, packages};
 use crate::live::Run;
 use crate::place::Place;
@@ -17,14 +18,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The word with which this program runs itself as root.
 pub(crate) const INSIDE: &str = "prometheus-inside";
-
-/// Old kernels let go of hooks slowly.
-const ENDING: Duration = Duration::from_secs(30);
 
 /// Until tracer looks at listeners again, and a scrape and a half.
 const LOOKED_AGAIN: Duration = Duration::from_secs(15);
@@ -95,46 +93,6 @@ struct Study {
     api: String,
     /// Of the case that is still there.
     lab: Lab,
-}
-
-/// A program that ends with this one.
-struct Program {
-    child: Child,
-    /// What it writes.
-    output: PathBuf,
-}
-
-impl Program {
-    fn start(program: &Path, words: &[&str], output: PathBuf) -> Result<Self> {
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "TERM"])
-            .arg(program)
-            .args(words)
-            .stdout(File::create(&output)?)
-            .stderr(File::create(output.with_extension("err"))?);
-        let child = run::spawn(&mut command)?;
-        Ok(Self { child, output })
-    }
-
-    fn said(&self) -> Result<String> {
-        Ok(fs::read_to_string(self.output.with_extension("err"))?)
-    }
-
-    /// The JSON lines that it has written whole.
-    fn records(&self) -> Result<Vec<Value>> {
-        let text = fs::read_to_string(&self.output)?;
-        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
-        let records = whole.lines().map(serde_json::from_str);
-        Ok(records.collect::<Result<_, _>>()?)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = signal("TERM", self.child.id());
-        let _ = run::wait_at_most(&mut self.child, ENDING);
-    }
 }
 
 impl Study {
@@ -383,7 +341,7 @@ fn queue(study: &Study) -> Result<()> {
 
 /// promtool has nothing to say about the text of a scrape.
 fn text(study: &Study) -> Result<()> {
-    let file = study.watching.output.with_extension("metrics");
+    let file = study.watching.output().with_extension("metrics");
     run::capture(
         Command::new("curl")
             .args(["-sf", "-o"])

@@ -5,9 +5,6 @@ import sys
 
 import duckdb
 
-if len(sys.argv) == 1:
-    print(duckdb.__version__)
-    sys.exit()
 # What is tested must not depend on what is left in somebody's home, nor fetch anything.
 database = duckdb.connect(config={
     "autoinstall_known_extensions": False,
