@@ -40,16 +40,19 @@ impl Delivery {
         self.offered.fetch_add(1, Relaxed) + 1
     }
 
-    /// Takes room for so many bytes; `false`: there is none, and that is counted.
-    pub(super) fn take_room(&self, bytes: usize) -> bool {
-        // Only who traces takes room: nobody else can be between the two steps.
-        let has_room = self.waiting.load(Relaxed) + bytes <= ROOM;
-        if has_room {
-            self.waiting.fetch_add(bytes, Relaxed);
-        } else {
+    /// Whether there is room for one more; `false` is counted. Asked before the record
+    /// is made: in a flood that is cheap.
+    pub(super) fn has_room(&self) -> bool {
+        let has_room = self.waiting.load(Relaxed) < ROOM;
+        if !has_room {
             self.no_room.fetch_add(1, Relaxed);
         }
         has_room
+    }
+
+    /// Only who traces does that, so the last one may be too much, but no more.
+    pub(super) fn take_room(&self, bytes: usize) {
+        self.waiting.fetch_add(bytes, Relaxed);
     }
 
     pub(super) fn give_room(&self, bytes: usize) {
@@ -144,9 +147,11 @@ mod tests {
         for number in 1..=10 {
             assert_eq!(delivery.offer(), number);
         }
-        assert!(delivery.take_room(ROOM) && !delivery.take_room(1));
-        delivery.give_room(ROOM);
-        assert!(delivery.take_room(1));
+        assert!(delivery.has_room());
+        delivery.take_room(ROOM);
+        assert!(!delivery.has_room());
+        delivery.give_room(1);
+        assert!(delivery.has_room());
         delivery.taken(3);
         delivery.refused(2);
         delivery.expired(1);

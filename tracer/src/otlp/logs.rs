@@ -22,7 +22,15 @@ use crate::{
 /// How many holders of a listener are told.
 const HOLDERS: usize = 64;
 
-/// What a record becomes; `None`: it is told by metrics, or is of no use to others.
+/// Whether it becomes a log record: others are told by metrics, or of no use to others.
+pub(super) fn is_sent(record: Record<'_>) -> bool {
+    !matches!(
+        record,
+        Record::Startup(_) | Record::Totals(_) | Record::End(_)
+    )
+}
+
+/// What a record becomes that is sent.
 pub(super) fn log(record: Record<'_>) -> Option<LogRecord> {
     Some(match record {
         Record::Failure(failure) => self::failure(failure),

@@ -156,15 +156,21 @@ impl Otlp {
             self.totals = Some(totals.clone());
         }
         let Some(thread) = &self.thread else { return };
+        if !logs::is_sent(record) {
+            return;
+        }
+        let number = self.delivery.offer();
+        if !self.delivery.has_room() {
+            return;
+        }
         let Some(mut log) = logs::log(record) else {
             return;
         };
-        logs::identify(&mut log, &self.instance, self.delivery.offer());
+        logs::identify(&mut log, &self.instance, number);
         let bytes = log.encoded_len();
-        if self.delivery.take_room(bytes) {
-            // An error: the thread is gone, and this one counts as missing.
-            let _ = thread.queue.send(Waiting { log, bytes });
-        }
+        self.delivery.take_room(bytes);
+        // An error: the thread is gone, and this one counts as missing.
+        let _ = thread.queue.send(Waiting { log, bytes });
     }
 
     /// Sends what is left, for a short time, and says what is missing.

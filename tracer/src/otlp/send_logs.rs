@@ -38,6 +38,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const LAST_PAUSE: Duration = Duration::from_millis(100);
 
+/// The same at most if the receiver says how long.
+const LONGEST_ASKED: Duration = Duration::from_secs(60);
+
 /// A log record in the queue, and the room that it takes there.
 pub(super) struct Waiting {
     pub(super) log: LogRecord,
@@ -114,7 +117,7 @@ impl Logs {
                 Answer::Later(why, after) => (why, after),
             };
             self.trouble.failed(&why);
-            let next = after.unwrap_or(pause).min(LONGEST_PAUSE);
+            let next = after.map_or(pause, |after| after.min(LONGEST_ASKED));
             if Instant::now() + next >= deadline {
                 return self.delivery.expired(count);
             }

@@ -42,13 +42,14 @@ const ENDING: Duration = Duration::from_secs(15);
 type Question = fn(&Study) -> Result<()>;
 
 /// What is asked of the first run, by the name of the test.
-const QUESTIONS: [(&str, Question); 6] = [
+const QUESTIONS: [(&str, Question); 7] = [
     ("failures", failures),
     ("hostile", hostile),
     ("findings", findings),
     ("totals", totals),
     ("kernel", kernel),
     ("resource", resource),
+    ("documented", documented),
 ];
 
 /// Tests that need a run of their own.
@@ -196,6 +197,8 @@ struct Study {
     records: Vec<Value>,
     said: String,
     arrived: Arrived,
+    /// docs/otlp.md and docs/metrics.md.
+    pages: String,
     /// Of the program that fails: its pid, and how often it did.
     unlucky: (u32, u64),
     /// The last case's server: its namespace, and `ListenOverflows` before and after
@@ -236,6 +239,10 @@ impl Study {
             records: watching.records()?,
             said,
             arrived,
+            pages: ["otlp", "metrics"]
+                .map(|page| fs::read_to_string(bench.place.root.join(format!("docs/{page}.md"))))
+                .into_iter()
+                .collect::<Result<_, _>>()?,
             unlucky,
             server: lab.server.netns,
             overflows,
@@ -532,6 +539,32 @@ fn resource(study: &Study) -> Result<()> {
         has("service.version") && has("service.instance.id"),
         "{told:?}"
     );
+    Ok(())
+}
+
+/// Nothing arrived that the pages do not know: `tracer.` before the name of a field or
+/// a metric goes without saying.
+fn documented(study: &Study) -> Result<()> {
+    let logs = study.arrived.logs.iter();
+    let mut names: BTreeSet<String> = logs
+        .flat_map(|log| log.attributes.keys().cloned())
+        .collect();
+    names.retain(|name| !name.starts_with("tracer."));
+    names.extend(study.arrived.logs.iter().map(|log| log.event_name.clone()));
+    names.extend(study.arrived.resource.keys().cloned());
+    // The environment's.
+    names.remove("deployment.environment.name");
+    for name in names {
+        let quoted = format!("`{name}`");
+        ensure!(study.pages.contains(&quoted), "{name} is not documented");
+    }
+    for (name, _) in study.arrived.points.keys() {
+        let scraped = name.replacen("tracer.", "tracer_", 1);
+        ensure!(
+            study.pages.contains(&scraped) || study.pages.contains(&format!("`{name}`")),
+            "{name} is not documented"
+        );
+    }
     Ok(())
 }
 
