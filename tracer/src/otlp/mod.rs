@@ -113,11 +113,7 @@ impl Otlp {
             client: Client::new(&endpoint, "logs"),
             from: from.clone(),
             delivery: Arc::clone(&delivery),
-            trouble: Trouble::new(
-                "logs",
-                &endpoint.url("logs"),
-                "they wait, as far as there is room, and are sent again",
-            ),
+            trouble: Trouble::new("logs", &endpoint.url("logs")),
             ending: is_ending.clone(),
             expiry: Logs::EXPIRY,
         };
@@ -126,11 +122,7 @@ impl Otlp {
             source: counts.source(),
             client: Client::new(&endpoint, "metrics"),
             from,
-            trouble: Trouble::new(
-                "metrics",
-                &endpoint.url("metrics"),
-                "the next ones will have it all",
-            ),
+            trouble: Trouble::new("metrics", &endpoint.url("metrics")),
             every: send_metrics::interval_of(every),
         };
         let work = work(logs, metrics, last_counted, is_ending);

@@ -41,6 +41,10 @@ const LAST_PAUSE: Duration = Duration::from_millis(100);
 /// The same at most if the receiver says how long.
 const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
+/// What becomes of those that do not arrive.
+const WAIT: &str = "they wait, as far as there is room, and are sent again";
+const LEFT_OUT: &str = "what is not wanted is counted, and not sent again";
+
 /// A log record in the queue, and the room that it takes there.
 pub(super) struct Waiting {
     pub(super) log: LogRecord,
@@ -112,11 +116,11 @@ impl Logs {
                 Answer::Taken(answer) => return self.taken(answer, count),
                 Answer::Refused(why) => {
                     self.delivery.refused(count);
-                    return self.trouble.failed(&why);
+                    return self.trouble.failed(&why, LEFT_OUT);
                 }
                 Answer::Later(why, after) => (why, after),
             };
-            self.trouble.failed(&why);
+            self.trouble.failed(&why, WAIT);
             let next = after.map_or(pause, |after| after.min(LONGEST_ASKED));
             if Instant::now() + next >= deadline {
                 return self.delivery.expired(count);
@@ -138,8 +142,8 @@ impl Logs {
         }
         self.delivery.refused(rejected);
         let why = printable(partial.error_message.as_bytes());
-        self.trouble
-            .failed(&format!("it does not want {rejected} of {count}: {why}"));
+        let why = format!("it does not want {rejected} of {count}: {why}");
+        self.trouble.failed(&why, LEFT_OUT);
     }
 
     async fn wait(&mut self, pause: Duration) {

@@ -36,6 +36,9 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Before the last numbers are sent again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What becomes of those that do not arrive.
+const NEXT: &str = "the next ones will have it all";
+
 /// What environment variables say about how often.
 pub(super) fn interval_of(milliseconds: Option<String>) -> Duration {
     let asked = milliseconds.and_then(|text| text.parse().ok());
@@ -89,19 +92,19 @@ impl Metrics {
                 if partial.rejected_data_points > 0 {
                     let why = printable(partial.error_message.as_bytes());
                     let rejected = partial.rejected_data_points;
-                    self.trouble
-                        .failed(&format!("it does not want {rejected} of them: {why}"));
+                    let why = format!("it does not want {rejected} of them: {why}");
+                    self.trouble.failed(&why, NEXT);
                 } else {
                     self.trouble.works();
                 }
                 true
             }
             Answer::Refused(why) => {
-                self.trouble.failed(&why);
+                self.trouble.failed(&why, NEXT);
                 true
             }
             Answer::Later(why, _) => {
-                self.trouble.failed(&why);
+                self.trouble.failed(&why, NEXT);
                 false
             }
         }

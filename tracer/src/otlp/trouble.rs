@@ -7,22 +7,20 @@ use crate::output::say;
 pub(super) struct Trouble {
     /// What is sent, and where to.
     what: String,
-    /// What becomes of it meanwhile.
-    meanwhile: &'static str,
     is_told: bool,
 }
 
 impl Trouble {
-    pub(super) fn new(what: &str, url: &str, meanwhile: &'static str) -> Self {
+    pub(super) fn new(what: &str, url: &str) -> Self {
         Self {
             what: format!("{what} to {url}"),
-            meanwhile,
             is_told: false,
         }
     }
 
-    pub(super) fn failed(&mut self, why: &str) {
-        if let Some(line) = self.failure(why) {
+    /// `then`: what becomes of it.
+    pub(super) fn failed(&mut self, why: &str, then: &str) {
+        if let Some(line) = self.failure(why, then) {
             say(&line);
         }
     }
@@ -33,12 +31,9 @@ impl Trouble {
         }
     }
 
-    fn failure(&mut self, why: &str) -> Option<String> {
+    fn failure(&mut self, why: &str, then: &str) -> Option<String> {
         let is_news = !std::mem::replace(&mut self.is_told, true);
-        let Self {
-            what, meanwhile, ..
-        } = self;
-        is_news.then(|| format!("tracer: OTLP: no {what}: {why}; {meanwhile}"))
+        is_news.then(|| format!("tracer: OTLP: no {}: {why}; {then}", self.what))
     }
 
     fn recovery(&mut self) -> Option<String> {
@@ -53,18 +48,18 @@ mod tests {
 
     #[test]
     fn once_each() {
-        let mut trouble = Trouble::new("logs", "http://x/v1/logs", "they wait");
+        let mut trouble = Trouble::new("logs", "http://x/v1/logs");
         assert_eq!(trouble.recovery(), None);
         assert_eq!(
-            trouble.failure("refused").as_deref(),
+            trouble.failure("refused", "they wait").as_deref(),
             Some("tracer: OTLP: no logs to http://x/v1/logs: refused; they wait")
         );
-        assert_eq!(trouble.failure("refused"), None);
+        assert_eq!(trouble.failure("refused", "they wait"), None);
         assert_eq!(
             trouble.recovery().as_deref(),
             Some("tracer: OTLP: logs to http://x/v1/logs again")
         );
         assert_eq!(trouble.recovery(), None);
-        assert!(trouble.failure("reset").is_some());
+        assert!(trouble.failure("reset", "they wait").is_some());
     }
 }

@@ -109,7 +109,7 @@ fn account(address: SocketAddr, count: u64, apart: bool, expiry: Duration) -> Re
         client: Client::new(&endpoint, "logs"),
         from: Resource::default(),
         delivery: Arc::clone(&delivery),
-        trouble: Trouble::new("logs", "there", "they wait"),
+        trouble: Trouble::new("logs", "there"),
         ending: is_ending,
         expiry,
     };
