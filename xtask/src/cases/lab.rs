@@ -392,7 +392,16 @@ pub(super) fn signal(name: &str, pid: u32) -> Result<()> {
 
 /// Waits until `ready`, but not for ever.
 pub(super) fn until(what: &str, ready: impl Fn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
+    until_at_most(LIMIT, what, ready)
+}
+
+/// The same with another limit.
+pub(super) fn until_at_most(
+    limit: Duration,
+    what: &str,
+    ready: impl Fn() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + limit;
     while !ready()? {
         ensure!(Instant::now() < deadline, "{what}: waited for in vain");
         std::thread::sleep(Duration::from_millis(20));
