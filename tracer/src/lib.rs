@@ -7,8 +7,9 @@
 //! culprit and remedy, `output` writes every `record`, for a terminal through `view`;
 //! `metrics` counts them for who scrapes, `otlp` sends them. `watch` is the loop around
 //! it; `replay` shows again what `capture` kept, `report` tells its story, `export`
-//! writes it for other tools. `snapshot` looks once, without any hook. `selftest` provokes failures and
-//! judges what `watch` makes of them; `doctor` says what to expect of this machine.
+//! writes it for other tools. `snapshot` looks once, without any hook. `selftest`
+//! provokes failures and judges what `watch` makes of them; `doctor` says what to expect
+//! of this machine.
 
 mod attribute;
 #[cfg(feature = "bench")]
