@@ -3,7 +3,7 @@
 pub(super) mod findings;
 pub(super) mod snapshot;
 
-use std::fmt::Write;
+use std::{cmp::Reverse, fmt::Write};
 
 use jiff::{Timestamp, tz::TimeZone};
 use tracer_common::{Cause, Kind};
@@ -352,13 +352,32 @@ pub(super) fn totals(totals: &Totals) -> String {
         let _ = write!(text, ", {} SYNs without a verdict", health.unjudged);
     }
     text.push('\n');
-    for ((netns, kind, why), count) in &totals.counts {
+    let (counts, left_out) = foremost(&totals.counts, |(_, count)| Reverse(**count));
+    for ((netns, kind, why), count) in counts {
         let label = format!("{}, {}", what(*kind), cause(*why));
         let place = numbered(*netns, totals);
         let _ = writeln!(text, "   {count:>9}  {label:<36} {place}");
     }
-    for row in &totals.rows {
+    if !left_out.is_empty() {
+        let sum: u64 = left_out.iter().map(|(_, count)| **count).sum();
+        let _ = writeln!(
+            text,
+            "   {sum:>9}  in {} more rows like these",
+            left_out.len()
+        );
+    }
+    let is_fine = |row: &Row| row.agrees() && row.unavailable.is_none();
+    let (rows, left_out) = foremost(&totals.rows, |row| is_fine(row));
+    for row in rows {
         text.push_str(&reconciled(row, totals));
+    }
+    if !left_out.is_empty() {
+        let count = left_out.len();
+        let fine = left_out.iter().filter(|row| is_fine(row)).count();
+        let _ = writeln!(
+            text,
+            "   kernel's own, of {count} more network namespaces: {fine} agree",
+        );
     }
     if totals.meanwhile > 0 && !totals.rows.iter().all(Row::agrees) {
         let _ = writeln!(
@@ -368,6 +387,24 @@ pub(super) fn totals(totals: &Totals) -> String {
         );
     }
     text
+}
+
+/// So many rows of each part of the totals are shown: a machine may have thousands of
+/// network namespaces. As JSON all are.
+const TOTALS: usize = 24;
+
+/// All as they are; or if they are too many those with the smallest keys, and the rest.
+fn foremost<T, K: Ord>(
+    all: impl IntoIterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> (Vec<T>, Vec<T>) {
+    let mut shown: Vec<T> = all.into_iter().collect();
+    if shown.len() <= TOTALS {
+        return (shown, Vec::new());
+    }
+    shown.sort_by_key(key);
+    let rest = shown.split_off(TOTALS);
+    (shown, rest)
 }
 
 fn reconciled(row: &Row, totals: &Totals) -> String {
@@ -575,5 +612,39 @@ mod tests {
         assert_eq!(pair(5, Some(7)), "7, tracer 5, difference +2");
         assert_eq!(pair(5, Some(4)), "4, tracer 5, difference -1");
         assert_eq!(pair(5, None), "unknown, tracer 5");
+    }
+
+    #[test]
+    fn a_thousand_namespaces_are_no_thousand_lines() {
+        let pair = |tracer, kernel| Pair {
+            tracer,
+            kernel: Some(kernel),
+        };
+        let row = |netns: u32| Row {
+            netns,
+            listen_overflows: pair(1, if netns == 999 { 2 } else { 1 }),
+            listen_drops: pair(1, 1),
+            req_qfull_drop: pair(0, 0),
+            unavailable: None,
+        };
+        let count = |netns: u32| {
+            let key = (netns, Kind::SynDropped, Cause::AcceptQueueFull);
+            (key, u64::from(netns))
+        };
+        let totals = Totals {
+            rows: (1..1000).map(row).collect(),
+            counts: (1..1000).map(count).collect(),
+            ..Totals::example()
+        };
+        let shown = super::totals(&totals);
+        assert!(shown.lines().count() < 60, "{shown}");
+        // What differs is shown, however late it comes.
+        assert!(shown.contains("netns 999: ListenOverflows"), "{shown}");
+        assert!(shown.contains("      999  "), "{shown}");
+        assert!(shown.contains("in 975 more rows like these"), "{shown}");
+        assert!(
+            shown.contains("of 975 more network namespaces: 975 agree"),
+            "{shown}"
+        );
     }
 }
