@@ -1,13 +1,19 @@
 //! What the live tests said: reading it, and showing many runs as one table.
 
+use crate::say;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+
+/// An emulator is slow and uneven enough to make races of its own, and so is a machine
+/// that others share; a failure that is tracer's comes back when its scenario is run
+/// again. More than this many are no accident.
+const AGAIN_AT_MOST: usize = 4;
 
 /// How one scenario ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Passed,
-    /// Failed, and passed when it was run again in a machine of its own.
+    /// Failed, and passed when it was run again, alone.
     PassedAgain,
     Failed,
     Skipped,
@@ -131,14 +137,33 @@ impl Run {
     }
 
     /// Tier and scenario of what failed.
-    pub(crate) fn failed(&self) -> Vec<(String, String)> {
+    fn failed(&self) -> Vec<(String, String)> {
         let failed = |outcome: &&Outcome| outcome.verdict == Verdict::Failed;
         let name = |outcome: &Outcome| (outcome.tier.clone(), outcome.scenario.clone());
         self.outcomes.iter().filter(failed).map(name).collect()
     }
 
+    /// Runs alone, once more, what failed; `run` takes arguments for the live tests.
+    pub(crate) fn try_again(&mut self, mut run: impl FnMut(&[String]) -> Self) {
+        for (tier, scenario) in self.failed().into_iter().take(AGAIN_AT_MOST) {
+            say::note(&format!(
+                "{}: {tier} {scenario} once more, alone",
+                self.kernel
+            ));
+            // The tests of the command line belong to no tier and run with any.
+            let tier = if tier == "cli" {
+                "auto".to_owned()
+            } else {
+                tier
+            };
+            let alone = ["--tier", &tier, "--filter", &scenario].map(str::to_owned);
+            let again = run(&alone);
+            self.amend(&again);
+        }
+    }
+
     /// Takes note of what passed in `again`; why it failed first stays known.
-    pub(crate) fn amend(&mut self, again: &Self) {
+    fn amend(&mut self, again: &Self) {
         for outcome in &mut self.outcomes {
             let passed = again.outcomes.iter().any(|other| {
                 (&other.tier, &other.scenario) == (&outcome.tier, &outcome.scenario)

@@ -23,6 +23,7 @@ mod rustc_wrapper;
 mod say;
 mod source_digest;
 mod test;
+mod this_kernel;
 mod toolchain;
 mod vm;
 mod watch;

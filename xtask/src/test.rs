@@ -1,17 +1,14 @@
 //! `xtask test`: every test there is, and one verdict.
 
-use crate::binaries::{self, Binaries};
+use crate::binaries;
 use crate::fuzz;
 use crate::kernels::{self, Kernels};
 use crate::live::{self, Counts, Run};
 use crate::place::Place;
-use crate::{ahead, browser, btf, cases, dist, run, say, toolchain, vm};
+use crate::{ahead, browser, btf, cases, dist, run, say, this_kernel, toolchain, vm};
 use anyhow::{Context as _, Result, bail};
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
-use std::thread;
-use std::time::Instant;
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     let binaries = binaries::build(place)?;
     let ahead = ahead::start(place)?;
     let mut runs = vec![
-        this_kernel(&binaries)?,
+        this_kernel::run(&binaries)?,
         cases::run(place, &binaries.tracer, &cases::Choice::default())?,
         cases::view::run(place, &binaries.tracer, false)?,
         browser::run(place, &binaries.tracer)?,
@@ -200,50 +197,6 @@ fn readme_commands(place: &Place) -> Result<Counts> {
         }
     }
     Ok(counts)
-}
-
-/// The live tests on the kernel that is running.
-fn this_kernel(binaries: &Binaries) -> Result<Run> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let series: Vec<&str> = release.trim().split('.').take(2).collect();
-    let name = format!("this:{}", series.join("."));
-    let start = Instant::now();
-    say::note(&format!("live tests on this kernel ({})", release.trim()));
-    let mut child = run::spawn(
-        run::as_root(&binaries.live)?
-            .arg("--tracer")
-            .arg(&binaries.tracer)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped()),
-    )?;
-    let stderr = child
-        .stderr
-        .take()
-        .context("the live tests have no stderr")?;
-    // Beside each other: a full pipe would stop the tests.
-    let remarks = thread::spawn(move || text(stderr));
-    let mut output = text(
-        child
-            .stdout
-            .take()
-            .context("the live tests have no stdout")?,
-    );
-    let status = child.wait()?;
-    output.push_str(&remarks.join().unwrap_or_default());
-    let run = Run::read(&name, &output, status.code());
-    say::note(&format!(
-        "this kernel: {} in {} s",
-        run.counts(),
-        start.elapsed().as_secs()
-    ));
-    Ok(run)
-}
-
-fn text(mut stream: impl Read) -> String {
-    let mut bytes = Vec::new();
-    // What was read before an error is still worth showing.
-    let _ = stream.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Prints the table, the failures and the summary; says whether all is well.

@@ -30,11 +30,6 @@ const END_PATIENCE: Duration = Duration::from_secs(15);
 /// were slower, and a slow machine makes races of its own.
 const AT_A_TIME: usize = 2;
 
-/// Emulation is slow and uneven enough to make races of its own; a failure that
-/// is tracer's comes back when its scenario is run again. More than this many
-/// are no accident.
-const AGAIN_AT_MOST: usize = 4;
-
 const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 
 /// The kernel on which every test runs; the others leave out what no kernel has
@@ -137,17 +132,7 @@ impl Machine<'_> {
         say::note(&format!("vm {name}: booting {}", self.kernel.release));
         let run = self.pack(binaries).map(|initramfs| {
             let mut run = self.run(&initramfs, &self.arguments);
-            for (tier, scenario) in run.failed().into_iter().take(AGAIN_AT_MOST) {
-                say::note(&format!("vm {name}: {tier} {scenario} once more, alone"));
-                // The tests of the command line belong to no tier and run with any.
-                let tier = if tier == "cli" {
-                    "auto".to_owned()
-                } else {
-                    tier
-                };
-                let alone = ["--tier", &tier, "--filter", &scenario].map(str::to_owned);
-                run.amend(&self.run(&initramfs, &alone));
-            }
+            run.try_again(|alone| self.run(&initramfs, alone));
             run
         });
         let run = run.unwrap_or_else(|error| self.failed(&error));
