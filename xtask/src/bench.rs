@@ -6,14 +6,17 @@
 //! namespaces that end with them, and so do the kernel's statistics.
 
 mod capture;
+mod census;
 mod connect;
 mod failures;
+mod growth;
 mod load;
 mod machine;
 mod measure;
 mod page;
 mod process;
 mod queue;
+mod said;
 mod start;
 mod table;
 mod tools;
@@ -31,10 +34,12 @@ use tools::Tools;
 pub(crate) const INSIDE: &str = "bench-inside";
 
 /// What can be measured, besides captures.
-const BENCHES: [(&str, fn(&Tools) -> Result<String>); 3] = [
+const BENCHES: [(&str, fn(&Tools) -> Result<String>); 5] = [
     ("connect", connect::measure),
     ("queue", queue::measure),
     ("start", start::measure),
+    ("census", census::measure),
+    ("growth", growth::measure),
 ];
 
 /// What the caller asked for.
@@ -145,13 +150,13 @@ fn as_root(place: &Place, what: &str, binaries: &Binaries) -> Result<String> {
 }
 
 /// The part that runs as root.
-pub(crate) fn inside(words: &[&str]) -> Result<()> {
+pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<()> {
     let [what, tracer, live] = words else {
         bail!("{INSIDE} needs a word and two programs");
     };
     let bench = BENCHES.iter().find(|(name, _)| name == what);
     let (_, measure) = bench.with_context(|| format!("`{what}` cannot be measured"))?;
-    say::result(&measure(&Tools::new(tracer, live)?)?);
+    say::result(&measure(&Tools::new(place, tracer, live)?)?);
     Ok(())
 }
 

@@ -90,7 +90,7 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["bench", words @ ..] => {
             bench::run(&Place::find()?, &bench::Choice::parse(words)?).map(|()| true)?
         }
-        [bench::INSIDE, words @ ..] => bench::inside(words).map(|()| true)?,
+        [bench::INSIDE, words @ ..] => bench::inside(&Place::find()?, words).map(|()| true)?,
         ["prometheus"] => test::prometheus(&Place::find()?)?,
         [cases::prometheus::INSIDE, words @ ..] => {
             cases::prometheus::inside(&Place::find()?, words)?

@@ -251,12 +251,15 @@ pub(crate) fn enter(namespace: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets this process have so many descriptors.
-pub(crate) fn allow_files(most: u64) -> io::Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: most,
-        rlim_max: most,
+/// Lets this process have as many descriptors as it may.
+pub(crate) fn allow_files() -> io::Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
     };
+    // SAFETY: the limit is valid for writing for the whole call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
     // SAFETY: the limit is valid for reading for the whole call.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
     Ok(())

@@ -48,8 +48,8 @@ const WAYS: [(&str, Way); 9] = [
 /// Successes, then failures.
 pub(super) fn measure(tools: &Tools) -> Result<String> {
     let machine = machine::describe()?;
-    let successes = successes(tools)?;
-    let failures = failures::measure(tools)?;
+    let (successes, floor) = successes(tools)?;
+    let failures = failures::measure(tools, floor)?;
     Ok(format!("On {machine}.\n\n{successes}\n\n{failures}"))
 }
 
@@ -61,7 +61,8 @@ struct Measured {
     programs: BTreeMap<String, Runs>,
 }
 
-fn successes(tools: &Tools) -> Result<String> {
+/// And what the kernel says of an almost empty program, nanoseconds.
+fn successes(tools: &Tools) -> Result<(String, f64)> {
     let mut refused = Vec::new();
     let mut measured = Vec::new();
     for (name, way) in WAYS {
@@ -86,7 +87,14 @@ fn successes(tools: &Tools) -> Result<String> {
             drop(watched.map(Watched::stop).transpose()?);
         }
     }
-    tell(&measured, &refused)
+    let empty = measured
+        .iter()
+        .find(|one| matches!(one.way, Way::Bpftrace(IDLE)));
+    let floor = empty.map_or(0.0, |one| {
+        let sum = |of: fn(&Runs) -> f64| one.programs.values().map(of).sum::<f64>();
+        sum(|runs| runs.nanoseconds) / sum(|runs| runs.count)
+    });
+    Ok((tell(&measured, &refused, floor)?, floor))
 }
 
 /// A run whose time does not count: which hooks there are, and what the programs do.
@@ -131,7 +139,7 @@ fn tiers(startup: &Value) -> String {
     format!(" ({})", tiers.join(", "))
 }
 
-fn tell(measured: &[Measured], refused: &[String]) -> Result<String> {
+fn tell(measured: &[Measured], refused: &[String], floor: f64) -> Result<String> {
     let mut table = Table::new(["", "ns", "×", "added ns", "of it in BPF", "runs"]);
     let mut nobody = None;
     for one in measured {
@@ -145,9 +153,12 @@ fn tell(measured: &[Measured], refused: &[String]) -> Result<String> {
             format!("{:.0}", nanoseconds - nobody),
             format!(
                 "{:.0}",
-                sum(|runs| runs.nanoseconds) / f64::from(CONNECTIONS)
+                sum(|runs| runs.nanoseconds) / f64::from(CONNECTIONS) + 0.0
             ),
-            format!("{:.1}", sum(|runs| runs.count) / f64::from(CONNECTIONS)),
+            format!(
+                "{:.1}",
+                sum(|runs| runs.count) / f64::from(CONNECTIONS) + 0.0
+            ),
         ]);
     }
     let mut told = format!(
@@ -162,27 +173,37 @@ fn tell(measured: &[Measured], refused: &[String]) -> Result<String> {
         .iter()
         .find(|one| matches!(one.way, Way::Tracer([])));
     if let Some(tracer) = tracer {
-        let programs = programs(&tracer.programs, f64::from(CONNECTIONS));
-        told += &format!("\n\nThe programs of `tracer watch`:\n\n{programs}");
+        let programs = programs(&tracer.programs, floor, f64::from(CONNECTIONS));
+        told += &format!(
+            "\n\nThe programs of `tracer watch`. The clock itself and an almost empty program \
+             (the filter that never matches) take {floor:.0} ns:\n\n{programs}"
+        );
     }
     Ok(told)
 }
 
-/// Program by program, `events` of which were told.
-pub(super) fn programs(programs: &BTreeMap<String, Runs>, events: f64) -> Table<4> {
-    let mut table = Table::new(["", "budget, ns", "ns a run", "runs each"]);
-    for (name, runs) in programs
-        .iter()
-        .filter(|(_, runs)| runs.count / events >= 0.01)
-    {
+/// Program by program; `floor` is what an almost empty one takes, `events` how many
+/// connections or failures there were.
+pub(super) fn programs(programs: &BTreeMap<String, Runs>, floor: f64, events: f64) -> Table<5> {
+    let mut table = Table::new([
+        "",
+        "budget, ns",
+        "ns a run",
+        "above an empty one",
+        "runs each",
+    ]);
+    let often = |runs: &Runs| runs.count / events >= 0.01;
+    for (name, runs) in programs.iter().filter(|(_, runs)| often(runs)) {
         let budget = match name.ends_with("closer") {
             true => "250 (an active close)",
             false => "",
         };
+        let each = runs.nanoseconds / runs.count;
         table.row([
             format!("`{name}`"),
             budget.to_owned(),
-            format!("{:.0}", runs.nanoseconds / runs.count),
+            format!("{each:.0}"),
+            format!("{:.0}", each - floor),
             format!("{:.2}", runs.count / events),
         ]);
     }

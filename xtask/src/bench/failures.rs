@@ -3,13 +3,12 @@
 use super::connect::{programs, runs};
 use super::load::{Load, number};
 use super::process::{self, Runs};
+use super::said::{counted, events};
 use super::table::Table;
 use super::tools::{Tools, Way, median};
-use super::watched::{Line, Watched};
+use super::watched::Watched;
 use crate::say;
-use anyhow::{Context as _, Result};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use anyhow::Result;
 
 const ROUNDS: usize = 5;
 const MILLIS: u32 = 1000;
@@ -37,7 +36,8 @@ struct Found {
     failed: f64,
 }
 
-pub(super) fn measure(tools: &Tools) -> Result<String> {
+/// `floor`: what an almost empty program takes.
+pub(super) fn measure(tools: &Tools, floor: f64) -> Result<String> {
     let mut found: Vec<Found> = WAYS.iter().map(|_| Found::default()).collect();
     for round in 1..=ROUNDS {
         say::note(&format!("failures, round {round} of {ROUNDS}"));
@@ -74,12 +74,12 @@ pub(super) fn measure(tools: &Tools) -> Result<String> {
             percent(found.described),
         ]);
     }
-    let (sum, each) = cost(tools)?;
+    let (sum, each) = cost(tools, floor)?;
     Ok(format!(
         "Connects that one spinning client can have fail (four ports, all taken), {ROUNDS} \
          rounds of {MILLIS} ms, the median; the watcher's processor time as a share of one \
          core:\n\n{table}\n\nA failure, counted and described (budget: 300 ns): {sum:.0} ns in \
-         `tracer watch`'s programs, by the kernel's statistics:\n\n{each}"
+         `tracer watch`'s programs above as many empty ones, by the kernel's statistics:\n\n{each}"
     ))
 }
 
@@ -112,70 +112,15 @@ fn one_round(tools: &Tools, way: Way, found: &mut Found) -> Result<()> {
 }
 
 /// Nanoseconds of all programs for a failure, and program by program.
-fn cost(tools: &Tools) -> Result<(f64, Table<4>)> {
+fn cost(tools: &Tools, floor: f64) -> Result<(f64, Table<5>)> {
     let watched = Watched::tracer(&tools.tracer, &[])?;
     let mut load = Load::start(&tools.live)?;
     load.ask("no-ports")?;
     let order = format!("fail {MILLIS}");
-    let before = runs(&mut load, watched.pid(), &order)?;
+    let programs_run = runs(&mut load, watched.pid(), &order)?;
     let lines = watched.stop()?;
     let failed = counted(&lines, load.netns)?;
-    let sum: f64 = before.values().map(|runs| runs.nanoseconds).sum();
-    let each: BTreeMap<String, Runs> = before;
-    Ok((sum / failed, programs(&each, failed)))
-}
-
-/// The failures of a namespace by tracer's last totals.
-pub(super) fn counted(lines: &[Line], netns: u64) -> Result<f64> {
-    let totals = totals(lines)?;
-    let rows = totals["counts"].as_array().into_iter().flatten();
-    let own = rows.filter(|row| row["netns"] == netns);
-    Ok(own.filter_map(|row| row["count"].as_f64()).sum())
-}
-
-/// tracer's last totals.
-pub(super) fn totals(lines: &[Line]) -> Result<Value> {
-    let last = lines
-        .iter()
-        .rfind(|(_, line)| line.contains("\"type\":\"totals\""));
-    Ok(serde_json::from_str(&last.context("no totals")?.1)?)
-}
-
-/// An event of tracer.
-pub(super) struct Event<'a> {
-    pub(super) read: f64,
-    pub(super) time: &'a str,
-    /// How many failures it stands for.
-    pub(super) count: f64,
-}
-
-/// The events of a namespace. There may be a million: what is needed is cut out.
-pub(super) fn events(lines: &[Line], netns: u64) -> impl Iterator<Item = Event<'_>> {
-    let of_namespace = format!("\"netns\":{netns},");
-    lines.iter().filter_map(move |(read, line)| {
-        let is_wanted = line.contains("\"type\":\"event\"") && line.contains(&of_namespace);
-        let after = |name| line.split_once(name).map(|(_, rest)| rest);
-        let (time, _) = after("\"time\":\"")?.split_once('"')?;
-        let (count, _) = after("\"count\":")?.split_once(',')?;
-        is_wanted.then_some(Event {
-            read: *read,
-            time,
-            count: count.parse().ok()?,
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_of_a_namespace() {
-        let line = |netns| format!(r#"{{"type":"event","time":"now","count":3,"netns":{netns},"#);
-        let lines = [(1.0, line(7)), (2.0, line(77))];
-        let found: Vec<_> = events(&lines, 7)
-            .map(|e| (e.read, e.time, e.count))
-            .collect();
-        assert_eq!(found, [(1.0, "now", 3.0)]);
-    }
+    let above = |runs: &Runs| runs.nanoseconds - runs.count * floor;
+    let sum: f64 = programs_run.values().map(above).sum();
+    Ok((sum / failed, programs(&programs_run, floor, failed)))
 }

@@ -1,8 +1,8 @@
 //! What tracer does about floods of SYNs that find a full accept queue.
 
 use super::connect::runs;
-use super::failures::{counted, events, totals};
 use super::load::{Load, number};
+use super::said::{counted, events, totals};
 use super::table::Table;
 use super::tools::{Tools, median};
 use super::watched::Watched;

@@ -1,6 +1,8 @@
 //! What measures and what is measured: programs, and the place they run in.
 
+use super::measure;
 use super::watched::Watched;
+use crate::place::Place;
 use crate::run;
 use anyhow::{Context as _, Result};
 use std::fs;
@@ -8,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// From Debian. Files with whole paths: other machines have other programs of these names.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
+    (measure::PROGRAM, "time"),
     ("/usr/bin/bpftrace", "bpftrace"),
     ("/usr/sbin/bpftool", "bpftool"),
     (TCPSTATES, "libbpf-tools"),
@@ -30,17 +33,28 @@ pub(super) struct Tools {
     pub(super) tracer: String,
     /// Whose `--role load` makes the loads.
     pub(super) live: PathBuf,
+    /// For files, gone at the end.
+    pub(super) directory: PathBuf,
+}
+
+impl Drop for Tools {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
 }
 
 impl Tools {
     /// Needs root, and a mount namespace of its own.
-    pub(super) fn new(tracer: &str, live: &str) -> Result<Self> {
+    pub(super) fn new(place: &Place, tracer: &str, live: &str) -> Result<Self> {
         run::need_programs(&PROGRAMS)?;
         // tracer finds its hooks without; the others do not.
         if fs::read_dir(TRACING).is_ok_and(|mut files| files.next().is_none()) {
             run::capture(Command::new("mount").args(["-t", "tracefs", "tracing", TRACING]))?;
         }
+        let directory = place.cache.join("bench-inside");
+        fs::create_dir_all(&directory)?;
         Ok(Self {
+            directory,
             tracer: tracer.to_owned(),
             live: Path::new(live).to_owned(),
         })

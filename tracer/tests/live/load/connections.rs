@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{Load, wall_clock};
+use super::{Load, by_children, wall_clock};
 use crate::sys;
 
 const PORT: u16 = 8080;
@@ -32,24 +32,26 @@ impl Load {
     /// All of `ports` ephemeral ports are in TIME_WAIT.
     pub(super) fn time_wait(&mut self, ports: u32) -> Result<Value> {
         self.ports(ports)?;
-        self.held.push(listener()?);
-        for _ in 0..ports {
-            let (client, server) = self.connection()?;
+        let listener = listener()?;
+        self.held.push(listener);
+        self.each_port(listener, 0, ports, |client, server| {
             sys::close(client)?;
             sys::close(server)?;
-        }
+            Ok(())
+        })?;
+        self.range(LOWEST, ports)?;
         Ok(json!({ "sockets": ports }))
     }
 
     /// All of `ports` ephemeral ports are in use, by connections whose both ends are here.
     pub(super) fn established(&mut self, ports: u32) -> Result<Value> {
-        sys::allow_files(u64::from(ports) * 2 + 100)?;
         self.ports(ports)?;
-        self.held.push(listener()?);
-        for _ in 0..ports {
-            let (client, server) = self.connection()?;
-            self.held.extend([client, server]);
-        }
+        let listener = listener()?;
+        self.held.push(listener);
+        by_children(ports, |first, count| {
+            self.each_port(listener, first, count, |_, _| Ok(()))
+        })?;
+        self.range(LOWEST, ports)?;
         Ok(json!({ "sockets": 2 * ports }))
     }
 
@@ -65,14 +67,35 @@ impl Load {
         Ok(json!({ "at": at, "errno": errno }))
     }
 
-    fn connection(&self) -> Result<(i32, i32)> {
-        connection(*self.held.first().context("no listener")?, 1)
+    /// A connection from each of these ephemeral ports. The kernel would look through
+    /// all ports for each of the last ones: it may have a hundred at a time.
+    fn each_port(
+        &self,
+        listener: i32,
+        first: u32,
+        count: u32,
+        each: impl Fn(i32, i32) -> Result<()>,
+    ) -> Result<()> {
+        const AT_ONCE: u32 = 100;
+        for done in (0..count).step_by(AT_ONCE as usize) {
+            let these = AT_ONCE.min(count - done);
+            self.range(LOWEST + first + done, these)?;
+            for _ in 0..these {
+                let (client, server) = connection(listener, 1)?;
+                each(client, server)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn range(&self, lowest: u32, count: u32) -> Result<()> {
+        let range = format!("{lowest} {}", lowest + count - 1);
+        self.space.sysctl("net/ipv4/ip_local_port_range", &range)
     }
 
     /// So many ephemeral ports, none of which is used again too early.
     fn ports(&self, count: u32) -> Result<()> {
-        let range = format!("{LOWEST} {}", LOWEST + count - 1);
-        self.space.sysctl("net/ipv4/ip_local_port_range", &range)?;
+        self.range(LOWEST, count)?;
         self.space.sysctl("net/ipv4/tcp_tw_reuse", "0")?;
         self.space.sysctl("net/ipv4/tcp_max_tw_buckets", "1000000")
     }

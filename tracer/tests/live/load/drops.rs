@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::Load;
+use super::{Load, by_children};
 use crate::counters::Counters;
 use crate::packet::{self, Segment};
 use crate::sys;
@@ -23,7 +23,8 @@ impl Load {
     /// `rate` SYNs a second (0: as many as one thread can send) for so long.
     pub(super) fn drop(&mut self, rate: u32, millis: u64) -> Result<Value> {
         let tun = self.wire()?;
-        self.full_listener(LOWEST)?;
+        let (listener, client) = full_listener(LOWEST)?;
+        self.held.extend([listener, client]);
         let syns: Vec<_> = (0..CLIENTS)
             .map(|client| syn(client, LOWEST))
             .collect::<Result<_>>()?;
@@ -48,12 +49,14 @@ impl Load {
 
     /// One SYN for each of so many listeners.
     pub(super) fn drop_at(&mut self, listeners: u16) -> Result<Value> {
-        sys::allow_files(u64::from(listeners) * 2 + 100)?;
         let tun = self.wire()?;
         let ports = LOWEST..LOWEST + listeners;
-        for port in ports.clone() {
-            self.full_listener(port)?;
-        }
+        by_children(u32::from(listeners), |first, count| {
+            for nth in first..first + count {
+                full_listener(LOWEST + u16::try_from(nth)?)?;
+            }
+            Ok(())
+        })?;
         let before = Counters::read(&self.space)?;
         let begun = Instant::now();
         for port in ports {
@@ -78,18 +81,17 @@ impl Load {
         self.space.address(tun::NAME, IpAddr::from(OWN), 16)?;
         Ok(tun)
     }
+}
 
-    /// A listener with room for one, who is there.
-    fn full_listener(&mut self, port: u16) -> Result<()> {
-        let address = SocketAddr::from((OWN, port));
-        let listener = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
-        sys::bind(listener, &address)?;
-        sys::listen(listener, 0)?;
-        let client = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
-        sys::connect(client, &address)?;
-        self.held.extend([listener, client]);
-        Ok(())
-    }
+/// A listener with room for one, who is there.
+fn full_listener(port: u16) -> Result<(i32, i32)> {
+    let address = SocketAddr::from((OWN, port));
+    let listener = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    sys::bind(listener, &address)?;
+    sys::listen(listener, 0)?;
+    let client = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    sys::connect(client, &address)?;
+    Ok((listener, client))
 }
 
 fn syn(client: u16, port: u16) -> Result<Vec<u8>> {
