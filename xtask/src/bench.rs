@@ -33,8 +33,11 @@ use tools::Tools;
 /// The word with which this program runs itself as root.
 pub(crate) const INSIDE: &str = "bench-inside";
 
+/// Measures, and gives what shall stand in the page.
+type Measure = fn(&Tools) -> Result<String>;
+
 /// What can be measured, besides captures.
-const BENCHES: [(&str, fn(&Tools) -> Result<String>); 5] = [
+const BENCHES: [(&str, Measure); 5] = [
     ("connect", connect::measure),
     ("queue", queue::measure),
     ("start", start::measure),

@@ -42,9 +42,10 @@ cargo xtask view [--write]     run tracer watch in tmux and judge what it shows;
                                --write draws the pictures of docs/pictures
 cargo xtask browser            render the HTML report in Chromium and judge it
 cargo xtask duckdb             compare what DuckDB finds in exports with what was recorded
-cargo xtask bench capture [--events N] [--write]
-                               measure writing, counting and seeking beside other ways;
-                               --write puts the tables into docs/benchmarks.md
+cargo xtask bench [WHAT] [--events N] [--write]
+                               measure tracer beside other ways: capture, connect, queue, start,
+                               census, growth, or all; --write puts the tables into
+                               docs/benchmarks.md
 cargo xtask prometheus         compare what a Prometheus scrapes with what was counted; check the
                                rules, the dashboard and the DaemonSet in deploy/
 cargo xtask btf                write target/btf/<series>.btf from Debian's kernels

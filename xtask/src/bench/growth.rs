@@ -1,7 +1,7 @@
 //! Does tracer grow with what it watches?
 
 use super::load::{Load, number};
-use super::said::{counted, events, records};
+use super::said::{counted, events, records, totals};
 use super::table::Table;
 use super::tools::Tools;
 use super::watched::Watched;
@@ -53,8 +53,9 @@ pub(super) fn measure(tools: &Tools) -> Result<String> {
     let machine = machine::describe()?;
     let mut told = format!(
         "On {machine}.\n\nA new tracer for each row. Memory two seconds after the last failure; \
-         the kernel's maps have their full size from the start. Findings: `census` and `queue` \
-         records."
+         the kernel's maps have their full size from the start. Lost: counted, but the ring \
+         had no room for more. Findings: `census` and `queue` records, of which a listener \
+         has several."
     );
     for kind in KINDS {
         let mut table = Table::new([
@@ -62,6 +63,7 @@ pub(super) fn measure(tools: &Tools) -> Result<String> {
             "failures",
             "counted",
             "in events",
+            "lost",
             "findings",
             "MB resident",
             "MB at most",
@@ -79,7 +81,7 @@ pub(super) fn measure(tools: &Tools) -> Result<String> {
     Ok(told)
 }
 
-fn row(tools: &Tools, kind: &Kind, size: u32) -> Result<[String; 8]> {
+fn row(tools: &Tools, kind: &Kind, size: u32) -> Result<[String; 9]> {
     let watched = Watched::tracer(&tools.tracer, &[])?;
     let mut load = Load::start(&tools.live)?;
     if let Some(order) = kind.before {
@@ -97,6 +99,7 @@ fn row(tools: &Tools, kind: &Kind, size: u32) -> Result<[String; 8]> {
         failures.to_string(),
         counted(&lines, load.netns)?.to_string(),
         in_events.to_string(),
+        totals(&lines)?["lost"].to_string(),
         records(&lines, kind.finding, load.netns)
             .count()
             .to_string(),
