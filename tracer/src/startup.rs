@@ -161,6 +161,13 @@ fn nothing_attached(served: &[Served], choice: Choice) -> Failed {
         .collect();
     reasons.sort_unstable();
     reasons.dedup();
+    // What lockdown does; its state is not to be seen where securityfs is not mounted.
+    let are_about_reading = reasons.iter().all(|it| it.contains("bpf_probe_read"));
+    if are_about_reading && !reasons.is_empty() {
+        return Failed::NotPermitted(
+            "not permitted: the kernel lets BPF programs read no kernel memory, as lockdown does in confidentiality mode".into(),
+        );
+    }
     let why = reasons.join("\n  ");
     Failed::Unsupported(match choice {
         Choice::Auto => format!("this kernel refuses every hook:\n  {why}"),

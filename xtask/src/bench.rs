@@ -1,20 +1,56 @@
 //! `xtask bench`: what tracer costs, beside the same work done in another way in
 //! the same run.
+//!
+//! What needs root runs in this program started once more (`inside`), in a mount
+//! namespace of its own. It changes nothing outside of that: loads have network
+//! namespaces that end with them, and so do the kernel's statistics.
 
 mod capture;
+mod census;
+mod connect;
+mod failures;
+mod growth;
+mod load;
 mod machine;
 mod measure;
 mod page;
+mod process;
+mod queue;
+mod said;
+mod start;
 mod table;
+mod tools;
+mod watched;
 
+use crate::binaries::{self, Binaries};
 use crate::place::Place;
-use crate::say;
+use crate::{run, say};
 use anyhow::{Context as _, Result, bail};
+use std::path::Path;
+use std::process::Stdio;
+use tools::Tools;
+
+/// The word with which this program runs itself as root.
+pub(crate) const INSIDE: &str = "bench-inside";
+
+/// Measures, and gives what shall stand in the page.
+type Measure = fn(&Tools) -> Result<String>;
+
+/// What can be measured, besides captures.
+const BENCHES: [(&str, Measure); 5] = [
+    ("connect", connect::measure),
+    ("queue", queue::measure),
+    ("start", start::measure),
+    ("census", census::measure),
+    ("growth", growth::measure),
+];
 
 /// What the caller asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// How many events tracer gets; the others get a tenth.
+    /// `None`: everything.
+    what: Option<String>,
+    /// How many events a capture gets; the other ways get a tenth.
     events: u64,
     /// Write the tables into the page.
     write: bool,
@@ -24,11 +60,9 @@ impl Choice {
     /// Reads the words after `xtask bench`.
     pub(crate) fn parse(words: &[&str]) -> Result<Self> {
         let mut choice = Self {
+            what: None,
             events: 10_000_000,
             write: false,
-        };
-        let ["capture", words @ ..] = words else {
-            bail!("`xtask bench` measures `capture`");
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -41,7 +75,16 @@ impl Choice {
                         .parse()
                         .with_context(|| format!("`{number}` is no number of events"))?;
                 }
-                other => bail!("`{other}` is not a flag of `xtask bench capture`"),
+                word if choice.what.is_none() && names().any(|name| name == word) => {
+                    choice.what = Some(word.to_owned());
+                }
+                other => {
+                    let names: Vec<&str> = names().collect();
+                    bail!(
+                        "`{other}` is none of {}, --events, --write",
+                        names.join(", ")
+                    );
+                }
             }
         }
         // Less says nothing, and more takes longer than anybody waits.
@@ -50,15 +93,73 @@ impl Choice {
         }
         Ok(choice)
     }
+
+    fn has(&self, name: &str) -> bool {
+        self.what.as_deref().is_none_or(|what| what == name)
+    }
 }
+
+fn names() -> impl Iterator<Item = &'static str> {
+    [CAPTURE].into_iter().chain(BENCHES.map(|(name, _)| name))
+}
+
+const CAPTURE: &str = "capture";
 
 /// Measures, and tells.
 pub(crate) fn run(place: &Place, choice: &Choice) -> Result<()> {
-    let told = capture::measure(place, choice.events)?;
-    say::result(&told);
-    if choice.write {
-        page::write(place, "capture", &told)?;
+    let told = |what: &str, told: &str| -> Result<()> {
+        say::result(told);
+        match choice.write {
+            true => page::write(place, what, told),
+            false => Ok(()),
+        }
+    };
+    if choice.has(CAPTURE) {
+        told(CAPTURE, &capture::measure(place, choice.events)?)?;
     }
+    let others = BENCHES.iter().filter(|(name, _)| choice.has(name));
+    let mut built = None;
+    for (what, _) in others {
+        let binaries = match &built {
+            Some(binaries) => binaries,
+            None => built.insert(build(place)?),
+        };
+        told(what, &as_root(place, what, binaries)?)?;
+    }
+    Ok(())
+}
+
+/// The loads, and tracer as users download it.
+fn build(place: &Place) -> Result<Binaries> {
+    let live = binaries::build(place)?.live;
+    let tracer = binaries::for_users(place)?;
+    Ok(Binaries { tracer, live })
+}
+
+/// Measures in a process that is root and has its own mounts.
+fn as_root(place: &Place, what: &str, binaries: &Binaries) -> Result<String> {
+    let own = std::env::current_exe().context("cannot tell which program this is")?;
+    let mut command = run::as_root(Path::new("unshare"))?;
+    command
+        .args(["--mount"])
+        .arg(own)
+        .args([INSIDE, what])
+        .args([&binaries.tracer, &binaries.live])
+        .current_dir(&place.root)
+        .stdout(Stdio::piped());
+    let output = run::spawn(&mut command)?.wait_with_output()?;
+    run::succeeded(output.status, &command, "")?;
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+/// The part that runs as root.
+pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<()> {
+    let [what, tracer, live] = words else {
+        bail!("{INSIDE} needs a word and two programs");
+    };
+    let bench = BENCHES.iter().find(|(name, _)| name == what);
+    let (_, measure) = bench.with_context(|| format!("`{what}` cannot be measured"))?;
+    say::result(&measure(&Tools::new(place, tracer, live)?)?);
     Ok(())
 }
 
@@ -70,9 +171,11 @@ mod tests {
     fn words() -> Result<()> {
         let choice = Choice::parse(&["capture", "--events", "1_000_000", "--write"])?;
         assert_eq!((choice.events, choice.write), (1_000_000, true));
+        assert!(choice.has("capture") && !choice.has("queue"));
+        assert!(names().all(|name| Choice::parse(&[]).is_ok_and(|all| all.has(name))));
         for wrong in [
-            &[][..],
-            &["everything"],
+            &["everything"][..],
+            &["capture", "queue"],
             &["capture", "--events"],
             &["capture", "--events", "7"],
             &["capture", "--fast"],

@@ -9,7 +9,7 @@ mod bound_and_unused;
 mod connections_kept_open;
 pub(crate) mod duckdb;
 mod fastcgi_slow_worker;
-mod lab;
+pub(crate) mod lab;
 mod libcurl_without_keepalive;
 mod listen_without_accept;
 pub(crate) mod otlp;

@@ -43,9 +43,10 @@ cargo xtask view [--write]     run tracer watch in tmux and judge what it shows;
                                --write draws the pictures of docs/pictures
 cargo xtask browser            render the HTML report in Chromium and judge it
 cargo xtask duckdb             compare what DuckDB finds in exports with what was recorded
-cargo xtask bench capture [--events N] [--write]
-                               measure writing, counting and seeking beside other ways;
-                               --write puts the tables into docs/benchmarks.md
+cargo xtask bench [WHAT] [--events N] [--write]
+                               measure tracer beside other ways: capture, connect, queue, start,
+                               census, growth, or all; --write puts the tables into
+                               docs/benchmarks.md
 cargo xtask prometheus         compare what a Prometheus scrapes with what was counted; check the
                                rules, the dashboard and the DaemonSet in deploy/
 cargo xtask otlp               compare what an OpenTelemetry collector receives of tracer with what was
@@ -93,6 +94,7 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["bench", words @ ..] => {
             bench::run(&Place::find()?, &bench::Choice::parse(words)?).map(|()| true)?
         }
+        [bench::INSIDE, words @ ..] => bench::inside(&Place::find()?, words).map(|()| true)?,
         ["prometheus"] => test::prometheus(&Place::find()?)?,
         [cases::prometheus::INSIDE, words @ ..] => {
             cases::prometheus::inside(&Place::find()?, words)?

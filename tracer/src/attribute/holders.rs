@@ -55,7 +55,12 @@ impl Holders {
         });
         entry.asked = now;
         if is_new || self.pace.is_due() {
-            let wanted: HashSet<u64> = self.known.keys().copied().collect();
+            let mut wanted: HashSet<u64> = self.known.keys().copied().collect();
+            if is_new {
+                // Others may be new, too: a look at all processes for each would take
+                // longer than they take to come.
+                wanted.extend(listening_inodes());
+            }
             self.scan(|candidate| wanted.contains(&candidate), processes);
         }
         self.known
@@ -163,6 +168,11 @@ mod tests {
             found.iter().map(|p| p.pid).collect::<Vec<_>>(),
             [std::process::id()]
         );
+        // One look for a new listener finds those that began meanwhile.
+        let other = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let second = fs::metadata(format!("/proc/self/fd/{}", other.as_raw_fd()))?.ino();
+        holders.of(u64::MAX, &mut processes);
+        assert!(holders.known.contains_key(&second));
         drop(listener);
         // What was seen outlives the socket.
         assert_eq!(holders.of(inode, &mut processes).len(), 1);

@@ -134,7 +134,7 @@ fn capabilities(facts: &Facts) -> Vec<Check> {
 
 fn kernel(facts: &Facts) -> Vec<Check> {
     let lockdown = match facts.lockdown.as_deref() {
-        None => fine("lockdown", "not there"),
+        None => fine("lockdown", "not there, or securityfs is not mounted"),
         Some(mode) if mode.contains("[confidentiality]") => stops(
             "lockdown",
             "confidentiality",

@@ -202,7 +202,7 @@ fn vanish(comm: &str, kind: &str, addr: &SocketAddr) -> Result<String> {
 
 /// `count` processes that fail once and are gone: the pids of those that failed for
 /// want of a port.
-fn churn(comm: &str, kind: &str, count: usize, addr: &SocketAddr) -> Result<String> {
+pub(crate) fn churn(comm: &str, kind: &str, count: usize, addr: &SocketAddr) -> Result<String> {
     let mut failed = Vec::new();
     for _ in 0..count {
         let told = vanish(comm, kind, addr)?;

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::case::Skip;
+use crate::guest;
 use crate::tracer;
 use crate::trust;
 
@@ -35,15 +36,19 @@ pub(crate) fn as_booted(path: &Path) -> Result<()> {
 
 /// BPF may not read kernel memory: there is nothing that tracer could do, and it says why.
 fn locked_down(path: &Path) -> Result<()> {
-    let output = tracer::command(path)
-        .args(["--duration", "100ms"])
-        .output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.code() == Some(3) && said.contains("lockdown"),
-        "{output:?}"
-    );
-    says(path, "lockdown", "stops", "confidentiality")
+    let is_refused = || -> Result<()> {
+        let mut command = tracer::command(path);
+        let output = command.args(["--duration", "100ms"]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let code = output.status.code();
+        ensure!(code == Some(3) && said.contains("lockdown"), "{output:?}");
+        Ok(())
+    };
+    is_refused()?;
+    says(path, "lockdown", "stops", "confidentiality")?;
+    // Without the file that tells, what is refused tells it.
+    guest::unmount(Path::new("/sys/kernel/security"))?;
+    is_refused()
 }
 
 /// What doctor says about one thing.

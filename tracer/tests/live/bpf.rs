@@ -11,6 +11,8 @@ const PROG_ATTACH: libc::c_int = 8;
 const PROG_GET_NEXT_ID: libc::c_int = 11;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const ENABLE_STATS: libc::c_int = 32;
+const RUN_TIME: u32 = 0;
 const TYPE_CGROUP_SOCK_ADDR: u32 = 18;
 const ATTACH_INET4_CONNECT: u32 = 10;
 const HELPER_SET_RETVAL: i32 = 187;
@@ -102,6 +104,13 @@ pub(crate) fn attach_refusal(program: &OwnedFd, cgroup: &std::fs::File) -> io::R
         .u32(8, ATTACH_INET4_CONNECT)
         .call(PROG_ATTACH)?;
     Ok(())
+}
+
+/// Has the kernel measure its programs until this is closed (since 5.8).
+pub(crate) fn keep_statistics() -> io::Result<OwnedFd> {
+    let fd = Attr::new().u32(0, RUN_TIME).call(ENABLE_STATS)?;
+    // SAFETY: the descriptor was just made and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The ids and names of all programs that are loaded now.

@@ -16,6 +16,7 @@ const MOUNTS: &[(&str, &str, &str)] = &[
     ("devtmpfs", "/dev", "devtmpfs"),
     ("tracefs", "/sys/kernel/tracing", "tracefs"),
     ("cgroup2", "/sys/fs/cgroup", "cgroup2"),
+    ("securityfs", "/sys/kernel/security", "securityfs"),
     ("tmpfs", "/tmp", "tmpfs"),
 ];
 

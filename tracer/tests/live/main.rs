@@ -17,6 +17,7 @@ mod faults;
 mod guest;
 mod hostile;
 mod limits;
+mod load;
 mod metrics;
 mod netlink;
 mod netns;
@@ -100,6 +101,7 @@ fn start() -> Result<i32> {
 /// This program as a child of itself.
 fn child(role: &[String]) -> Result<i32> {
     match role {
+        [name] if name == "load" => load::serve().map(|()| 0),
         [name, code] if name == "exit" => code.parse().context("exit code"),
         [name] if name == "status" => {
             say::line(&std::fs::read_to_string("/proc/self/status")?);

@@ -136,6 +136,13 @@ pub(crate) fn accept(fd: RawFd, limit: Duration) -> io::Result<c_int> {
     })
 }
 
+/// accept4(2), when a connection is there.
+pub(crate) fn accept_now(fd: RawFd) -> io::Result<c_int> {
+    let none = ptr::null_mut();
+    // SAFETY: null pointers ask for no address.
+    check(unsafe { libc::accept4(fd, none, ptr::null_mut(), libc::SOCK_CLOEXEC) })
+}
+
 /// True when `fd` can be read within `limit`.
 pub(crate) fn readable(fd: RawFd, limit: Duration) -> io::Result<bool> {
     let mut poll = libc::pollfd {
@@ -241,6 +248,34 @@ pub(crate) fn set_comm(comm: &[u8]) -> io::Result<()> {
     }
     // SAFETY: the kernel reads at most 16 bytes, the last one is 0.
     check(unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) })?;
+    Ok(())
+}
+
+/// This process ends with the thread that started it.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    Ok(())
+}
+
+/// Enters a network namespace with the calling thread.
+pub(crate) fn enter(namespace: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::setns(namespace, libc::CLONE_NEWNET) })?;
+    Ok(())
+}
+
+/// Lets this process have as many descriptors as it may.
+pub(crate) fn allow_files() -> io::Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit is valid for writing for the whole call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the limit is valid for reading for the whole call.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
     Ok(())
 }
 

@@ -50,8 +50,12 @@ impl Tun {
 
     /// A segment comes in from the wire.
     pub(crate) fn send(&self, segment: &Segment) -> Result<()> {
-        let bytes = packet::build(segment)?;
-        (&self.wire).write_all(&bytes).context("write to tun")
+        self.send_bytes(&packet::build(segment)?)
+    }
+
+    /// The same, if it was built before.
+    pub(crate) fn send_bytes(&self, packet: &[u8]) -> Result<()> {
+        (&self.wire).write_all(packet).context("write to tun")
     }
 
     /// The next TCP segment that the kernel sends, `None` when none comes within `limit`.

@@ -385,7 +385,7 @@ fn names_in(directory: &Path) -> impl Iterator<Item = String> {
 }
 
 /// Sends a signal by its name.
-pub(super) fn signal(name: &str, pid: u32) -> Result<()> {
+pub(crate) fn signal(name: &str, pid: u32) -> Result<()> {
     let pid = pid.to_string();
     run::capture(Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])).map(|_| ())
 }
