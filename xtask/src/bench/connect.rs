@@ -90,11 +90,18 @@ fn successes(tools: &Tools) -> Result<(String, f64)> {
     let empty = measured
         .iter()
         .find(|one| matches!(one.way, Way::Bpftrace(IDLE)));
-    let floor = empty.map_or(0.0, |one| {
-        let sum = |of: fn(&Runs) -> f64| one.programs.values().map(of).sum::<f64>();
-        sum(|runs| runs.nanoseconds) / sum(|runs| runs.count)
-    });
+    let floor = empty.map_or(0.0, |one| each(&one.programs));
     Ok((tell(&measured, &refused, floor)?, floor))
+}
+
+/// What the kernel says of an almost empty program, nanoseconds; 0 if there can be none.
+pub(super) fn floor(tools: &Tools) -> f64 {
+    with_statistics(tools, Way::Bpftrace(IDLE)).map_or(0.0, |(_, programs)| each(&programs))
+}
+
+fn each(programs: &BTreeMap<String, Runs>) -> f64 {
+    let sum = |of: fn(&Runs) -> f64| programs.values().map(of).sum::<f64>();
+    sum(|runs| runs.nanoseconds) / sum(|runs| runs.count)
 }
 
 /// A run whose time does not count: which hooks there are, and what the programs do.

@@ -1,6 +1,6 @@
 //! What tracer does about floods of SYNs that find a full accept queue.
 
-use super::connect::runs;
+use super::connect::{floor, programs, runs};
 use super::load::{Load, number};
 use super::said::{counted, events, totals};
 use super::table::Table;
@@ -42,6 +42,7 @@ pub(super) fn measure(tools: &Tools) -> Result<String> {
         "SYNs a second",
         "processor",
         "MB before",
+        "MB after",
         "MB at most",
         "described",
         "lag, median",
@@ -66,23 +67,24 @@ pub(super) fn measure(tools: &Tools) -> Result<String> {
             name,
             format!("{:.1} %", flood.share),
             format!("{:.1}", flood.megabytes.0),
+            format!("{:.1}", flood.megabytes.1),
             format!("{:.1}", flood.megabytes.2),
             format!("{:.2} %", 100.0 * flood.described / flood.counted),
             format!("{:.1} ms", flood.lag.0 * 1e3),
             format!("{:.1} ms", flood.lag.1 * 1e3),
         ]);
     }
-    let (without, with, nanoseconds) = fastest(tools)?;
+    let (without, with, each) = fastest(tools)?;
     Ok(format!(
         "On {machine}.\n\nSYNs from a TUN device to a listener whose accept queue is full, \
          {MILLIS} ms of each rate. `ListenOverflows` and `ListenDrops` of the namespace, \
          tracer's own count, and the difference that its last record states (budget: \
          none):\n\n{counts}\n\ntracer meanwhile: its processor time as a share of one core \
-         (budget: 20 % at 200,000 a second), its memory (budget: flat, 24 MB), the share of \
+         (budget: 20 % at 200,000 a second), its memory (budget: flat; 24 MB at most, which the start decides), the share of \
          drops that became an event, and the time from a drop to its line of JSON:\n\n{costs}\n\n\
          As many as one thread can send: {without:.0} a second while nobody watches, \
-         {with:.0} with tracer (× {:.2}); {nanoseconds:.0} ns of its programs for each, by the \
-         kernel's statistics.",
+         {with:.0} with tracer (× {:.2}). Its programs for each, by the kernel's \
+         statistics:\n\n{each}",
         with / without
     ))
 }
@@ -122,7 +124,7 @@ fn flood(tools: &Tools, rate: u32) -> Result<Flood> {
 }
 
 /// Drops a second without tracer and with it, and what its programs take for one.
-fn fastest(tools: &Tools) -> Result<(f64, f64, f64)> {
+fn fastest(tools: &Tools) -> Result<(f64, f64, Table<5>)> {
     let order = format!("drop 0 {}", MILLIS / 4);
     let rate = || -> Result<f64> {
         let answer = Load::start(&tools.live)?.ask(&order)?;
@@ -139,8 +141,8 @@ fn fastest(tools: &Tools) -> Result<(f64, f64, f64)> {
     let mut load = Load::start(&tools.live)?;
     let runs = runs(&mut load, watched.pid(), &order)?;
     let counted = counted(&watched.stop()?, load.netns)?;
-    let nanoseconds: f64 = runs.values().map(|runs| runs.nanoseconds).sum();
-    Ok((median(without)?, median(with)?, nanoseconds / counted))
+    let each = programs(&runs, floor(tools), counted);
+    Ok((median(without)?, median(with)?, each))
 }
 
 /// Seconds from a record's `time` to when it was read (since 1970).

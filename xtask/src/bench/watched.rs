@@ -74,7 +74,7 @@ impl Watched {
     /// `bpftrace -e SCRIPT`, once it has attached what it wanted.
     pub(super) fn bpftrace(script: &str) -> Result<Self> {
         // It says nothing after it has attached: an interval, which comes last, does.
-        let script = format!("{script} interval:ms:100 {{ printf(\"ready\\n\"); }}");
+        let script = format!("{script} interval:ms:10 {{ printf(\"ready\\n\"); }}");
         Self::start(&["bpftrace", "-e", &script], "ready")
     }
 
