@@ -1,6 +1,6 @@
 //! What sockets, and what settings, does a network namespace have right now?
 
-use std::{collections::HashSet, io, net::SocketAddr, os::fd::AsFd, path::Path, sync::OnceLock};
+use std::{collections::HashSet, io, net::SocketAddr, os::fd::AsFd, sync::OnceLock};
 
 use rustix::{
     net::{AddressFamily, SocketType, bind, socket},
@@ -24,13 +24,13 @@ pub(crate) struct Snapshot {
     pub(crate) bound_unused: BoundUnused,
 }
 
-/// Looks into the namespace `inum` at `path`.
+/// Looks into the namespace `inum`.
 ///
 /// # Errors
 /// The namespace is gone or may not be entered, or its sockets cannot be read.
-pub(crate) fn take(inum: u32, path: &Path, protocol: Protocol) -> io::Result<Snapshot> {
+pub(crate) fn take(inum: u32, protocol: Protocol) -> io::Result<Snapshot> {
     let work = || Ok((settings::read(), list(protocol, ALL_STATES)?));
-    let (settings, mut rows) = netns::inside(path, work)?;
+    let (settings, mut rows) = netns::inside_of(inum, work)?;
     let bound_unused = match protocol {
         // UDP has one table, and every bound socket is in it.
         Protocol::Udp => BoundUnused::SockDiag,
@@ -107,9 +107,8 @@ mod tests {
         let mine = socket(AddressFamily::INET, SocketType::STREAM, None)?;
         bind(mine.as_fd(), &SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let own = netns::of_process(std::process::id()).unwrap_or_default();
-        let path = Path::new("/proc/self/ns/net");
         // Without privileges a namespace may not be entered.
-        let Ok(snapshot) = take(own, path, Protocol::Tcp) else {
+        let Ok(snapshot) = take(own, Protocol::Tcp) else {
             return Ok(());
         };
         let is_bound = |row: &&Row| row.state == state::BOUND_INACTIVE;

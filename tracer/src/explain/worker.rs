@@ -4,7 +4,6 @@
 use std::{
     collections::HashMap,
     io,
-    path::PathBuf,
     rc::Rc,
     sync::mpsc::{self, Receiver, Sender},
     thread,
@@ -136,12 +135,6 @@ fn work(closers: Option<Closers>, requests: &Receiver<Request>, answers: &Unboun
 /// IP protocol number.
 const TCP: u16 = 6;
 
-fn find(inum: u32) -> io::Result<PathBuf> {
-    netns::find(inum).ok_or_else(|| {
-        io::Error::other("no process that tracer can look into is in the network namespace")
-    })
-}
-
 /// A namespace as it was a moment ago.
 struct View {
     snapshot: Snapshot,
@@ -175,8 +168,7 @@ impl CensusTaker {
     fn queue(&mut self, draft: Draft, asked: Instant) -> QueueFinding {
         let Draft { mut finding, acked } = draft;
         if acked.is_empty() {
-            let settings =
-                find(finding.netns).and_then(|path| netns::inside(&path, || Ok(settings::read())));
+            let settings = netns::inside_of(finding.netns, || Ok(settings::read()));
             finding.settings = settings.unwrap_or_default();
         } else if let Ok(view) = self.view(finding.netns, TCP, asked)
             && let Some(local) = finding.local
@@ -255,7 +247,7 @@ impl CensusTaker {
         } else {
             Protocol::Udp
         };
-        let snapshot = snapshot::take(inum, &find(inum)?, protocol)?;
+        let snapshot = snapshot::take(inum, protocol)?;
         let closers = self.closers.as_ref();
         let view = Rc::new(View {
             holders: Holders::of(&snapshot.rows),

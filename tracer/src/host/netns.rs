@@ -60,10 +60,10 @@ fn names_in(directory: &str) -> BTreeMap<u32, PathBuf> {
         .collect()
 }
 
-/// Every namespace there is a way to.
+/// Every namespace there is a way to. A name stays, a process may end.
 pub(crate) fn all() -> BTreeMap<u32, PathBuf> {
-    let mut all = named();
-    all.extend(inhabited());
+    let mut all = inhabited();
+    all.extend(named());
     all
 }
 
@@ -98,6 +98,37 @@ pub(crate) fn inside<T: Send>(
         .unwrap_or_else(|_| Err(io::Error::other("the thread inside ended early")))
 }
 
+/// The same inside the namespace with this inode number. The process that was the way
+/// to it may end before it is taken; then there may be another.
+///
+/// # Errors
+/// `NotFound`: there is no way to it; else as above.
+pub(crate) fn inside_of<T: Send>(
+    inum: u32,
+    work: impl Fn() -> io::Result<T> + Sync,
+) -> io::Result<T> {
+    for _ in 0..ATTEMPTS {
+        let Some(path) = find(inum) else { break };
+        match inside(&path, || Ok(work())) {
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
+            Ok(done) => return done,
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        "no process that tracer can look into is in the network namespace",
+    ))
+}
+
+/// So many processes may end just then.
+const ATTEMPTS: usize = 4;
+
+/// Whether the way into a namespace was gone when it was taken.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +138,18 @@ mod tests {
         let own = of_process(std::process::id());
         assert!(own.is_some_and(|own| find(own).is_some() && all().contains_key(&own)));
         assert_eq!(find(1), None);
+        let gone = inside_of(1, || Ok(())).map_err(|error| error.kind());
+        assert_eq!(gone, Err(io::ErrorKind::NotFound));
+        // What fails inside is no reason to look for another way.
+        let tries = std::sync::atomic::AtomicU32::new(0);
+        let failed = own.map(|own| {
+            inside_of(own, || {
+                tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Err::<(), _>(io::Error::from_raw_os_error(libc::ENOENT))
+            })
+        });
+        assert!(failed.is_some_and(|failed| failed.is_err()));
+        assert_eq!(tries.into_inner(), 1);
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn inside<T: Send>(
     work: impl Fn() -> io::Result<T> + Sync,
 ) -> io::Result<Option<io::Result<T>>> {
     match netns::inside(path, || Ok(work())) {
-        Err(error) if is_gone(&error) => {}
+        Err(error) if netns::is_gone(&error) => {}
         result => return result.map(Some),
     }
     // The process that was the way to it ended; there may be another.
@@ -70,13 +70,9 @@ fn inside<T: Send>(
         return Ok(None);
     };
     match netns::inside(&path, || Ok(work())) {
-        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) if netns::is_gone(&error) => Ok(None),
         result => result.map(Some),
     }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
 fn unsupported(error: &io::Error) -> Failed {
