@@ -163,7 +163,7 @@ impl Run {
     }
 
     /// Takes note of what passed in `again`; why it failed first stays known.
-    fn amend(&mut self, again: &Self) {
+    pub(crate) fn amend(&mut self, again: &Self) {
         for outcome in &mut self.outcomes {
             let passed = again.outcomes.iter().any(|other| {
                 (&other.tier, &other.scenario) == (&outcome.tier, &outcome.scenario)

@@ -35,22 +35,50 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     let ahead = ahead::start(place)?;
     let mut runs = vec![
         this_kernel::run(&binaries)?,
-        cases::run(place, &binaries.tracer, &cases::Choice::default())?,
-        cases::view::run(place, &binaries.tracer, false)?,
-        browser::run(place, &binaries.tracer)?,
-        cases::duckdb::run(place, &binaries.tracer)?,
-        cases::prometheus::run(place, &binaries.tracer)?,
-        cases::otlp::run(place)?,
+        part("cases", || {
+            cases::run(place, &binaries.tracer, &cases::Choice::default())
+        }),
+        part("view", || cases::view::run(place, &binaries.tracer, false)),
+        part("browser", || browser::run(place, &binaries.tracer)),
+        part("duckdb", || cases::duckdb::run(place, &binaries.tracer)),
+        part("prometheus", || {
+            cases::prometheus::run(place, &binaries.tracer)
+        }),
+        part("otlp", || cases::otlp::run(place)),
     ];
     ahead.wait()?;
     total.add(fuzz::fuzz(place, &fuzz::Choice::all(fuzz::BRIEF))?);
     total.add(readme_commands(place)?);
     if with_vm {
-        runs.push(dist::check::run(place, &kernels.usable)?);
+        runs.push(part("dist", || dist::check::run(place, &kernels.usable)));
         runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[], &[])?);
         total.add(missing(&kernels));
     }
     Ok(report(&runs, total))
+}
+
+/// A part of the tests; if anything in it fails, all of it is run once more. What passes
+/// then was the machine's fault more likely than tracer's, and is shown as such.
+fn part(name: &str, run: impl Fn() -> Result<Run>) -> Run {
+    let attempt = || {
+        run().unwrap_or_else(|error| Run {
+            kernel: name.to_owned(),
+            problems: vec![format!("{error:#}")],
+            ..Run::default()
+        })
+    };
+    let mut first = attempt();
+    if first.counts().failed == 0 {
+        return first;
+    }
+    say::note(&format!("{name}: once more, because something failed:"));
+    say::note(live::details(std::slice::from_ref(&first)).trim_end());
+    let again = attempt();
+    if first.problems.is_empty() {
+        first.amend(&again);
+        return first;
+    }
+    again
 }
 
 /// The live tests on the chosen kernels.
