@@ -58,7 +58,8 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
 }
 
 /// A part of the tests; if anything in it fails, all of it is run once more. What passes
-/// then was the machine's fault more likely than tracer's, and is shown as such.
+/// then is no failure, but is told with why it failed first: it may have been the machine,
+/// and it may be a race of tracer's.
 fn part(name: &str, run: impl Fn() -> Result<Run>) -> Run {
     let attempt = || {
         run().unwrap_or_else(|error| Run {
