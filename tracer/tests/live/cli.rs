@@ -296,8 +296,6 @@ pub(crate) fn kernel_has_a_part(name: &str) -> bool {
     const YES: &[&str] = &[
         "cli/boot",
         "cli/doctor",
-        "cli/fault-killed",
-        "cli/fault-processor-gone",
         "cli/listeners",
         "cli/listeners-like-ss",
         "cli/no-btf",
@@ -308,9 +306,7 @@ pub(crate) fn kernel_has_a_part(name: &str) -> bool {
         "cli/privileges",
         "cli/selftest",
         "cli/snapshot-not-root",
-        "cli/who-contained",
         "cli/who-drops",
-        "cli/who-in-kernel",
     ];
     YES.contains(&name)
 }
