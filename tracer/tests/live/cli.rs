@@ -290,8 +290,8 @@ pub(crate) const ALL: &[CliTest] = &[
     },
 ];
 
-/// Whether a test may end differently on another kernel; the others are about
-/// arguments, files, pipes and words.
+/// Whether a test may end differently on another kernel; the others are about arguments,
+/// files, pipes, names and words.
 pub(crate) fn kernel_has_a_part(name: &str) -> bool {
     const YES: &[&str] = &[
         "cli/boot",
