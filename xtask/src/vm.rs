@@ -121,7 +121,10 @@ fn machines<'a>(
         let arguments = ["--tier", "auto", "--filter", filter].map(str::to_owned);
         Some(machine(kernel, &[(*word).to_owned()], &arguments))
     });
-    each.chain(booted).collect()
+    let mut machines: Vec<_> = each.chain(booted).collect();
+    // What takes longest begins first, so that nothing else waits for it at the end.
+    machines.sort_by_key(|machine| machine.name != IN_FULL);
+    machines
 }
 
 impl Machine<'_> {
@@ -322,6 +325,27 @@ fn watch(machine: &mut Child, guest: &Guest<'_>, mut log: fs::File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_begins_first() {
+        let kernel = |series: &str| Kernel {
+            series: series.to_owned(),
+            release: String::new(),
+            image: PathBuf::new(),
+            modules: Vec::new(),
+        };
+        let kernels = ["5.10", IN_FULL, "7.2"].map(kernel);
+        let names = |arguments: &[String]| -> Vec<String> {
+            let machines = machines(Path::new(""), &kernels, arguments, &[]);
+            machines.into_iter().map(|machine| machine.name).collect()
+        };
+        let all = names(&[]);
+        assert_eq!(all[..3], [IN_FULL, "5.10", "7.2"]);
+        assert_eq!(all.len(), 3 + BOOTS.len());
+        assert!(all[3].contains(BOOTS[0].1));
+        // Whoever asks for something gets that and no more.
+        assert_eq!(names(&["--brief".to_owned()]).len(), 3);
+    }
 
     #[test]
     fn only_the_emulators_own_faults_are_forgiven() {
