@@ -8,7 +8,7 @@ pub(crate) mod check;
 mod deb;
 mod tree;
 
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::{binaries, run, say, toolchain};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -96,7 +96,7 @@ fn date(epoch: u64, format: &str) -> Result<String> {
 /// Man pages and completions. What writes them need not be small or fast.
 fn manual(place: &Place, epoch: u64) -> Result<PathBuf> {
     let directory = place.cache.join("dist-manual");
-    tree::renew(&directory)?;
+    place::renew(&directory)?;
     run::check(
         toolchain::cargo()
             .args(["run", "--quiet", "--package", "tracer"])
@@ -110,8 +110,8 @@ fn manual(place: &Place, epoch: u64) -> Result<PathBuf> {
 
 /// Packs into `directory`, by way of `scratch`.
 fn pack(place: &Place, parts: &Parts, scratch: &Path, directory: &Path) -> Result<()> {
-    tree::renew(directory)?;
-    tree::renew(scratch)?;
+    place::renew(directory)?;
+    place::renew(scratch)?;
     tree::write(place, parts, scratch)?;
     let archive = format!("tracer-{VERSION}-x86_64-linux");
     let tar = format!("{archive}.tar.gz");

@@ -14,6 +14,14 @@ pub(crate) struct Place {
     pub(crate) cache: PathBuf,
 }
 
+/// Makes a new, empty directory.
+pub(crate) fn renew(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        std::fs::remove_dir_all(directory)?;
+    }
+    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())
+}
+
 impl Place {
     /// Finds the workspace from the current directory upwards, so that a
     /// checkout that was moved after `xtask` was built still works.

@@ -1,6 +1,6 @@
 //! A diagnosis for people and as JSON (docs/doctor.md).
 
-use std::{fmt::Write as _, io};
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -19,14 +19,10 @@ const VERSION: u32 = 1;
 /// # Errors
 /// That cannot be written. A closed standard output is no error: nobody reads on.
 pub(super) fn show(format: Format, kernel: &str, diagnosis: &Diagnosis) -> anyhow::Result<()> {
-    let shown = match format {
+    Ok(match format {
         Format::Text => print::whole(&text(kernel, diagnosis)),
         Format::Json => print::json(&object(kernel, diagnosis, Timestamp::now())),
-    };
-    match shown {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    }?)
 }
 
 fn text(kernel: &str, diagnosis: &Diagnosis) -> String {

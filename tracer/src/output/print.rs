@@ -77,17 +77,25 @@ pub(crate) fn paper() -> (usize, bool) {
 }
 
 /// Prints a text that is whole, and fit for a terminal.
+///
+/// # Errors
+/// Standard output cannot be written. If it is closed nobody reads on, which is none;
+/// so below.
 pub(crate) fn whole(text: &str) -> io::Result<()> {
     let mut out = io::stdout();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    unless_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
 /// Prints JSON, a record a line.
 pub(crate) fn json(lines: &str) -> io::Result<()> {
     let mut out = JsonLines::new();
-    for line in lines.lines() {
-        out.line(line.as_bytes())?;
+    let written = lines.lines().try_for_each(|line| out.line(line.as_bytes()));
+    unless_closed(written.and_then(|()| out.flush()))
+}
+
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
-    out.flush()
 }

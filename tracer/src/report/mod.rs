@@ -24,8 +24,6 @@ mod timeline;
 mod unseen;
 mod words;
 
-use std::io;
-
 use jiff::tz::TimeZone;
 
 use crate::{
@@ -82,14 +80,10 @@ pub(crate) fn run(arguments: &cli::Report) -> Result<u8, Failed> {
         ReportFormat::Html => html::report(&analysis, captures.notes(), &zone, top),
         ReportFormat::Json => json::report(&analysis, captures.damage(), top).to_string(),
     };
-    let shown = match arguments.format {
+    match arguments.format {
         ReportFormat::Json => print::json(&told),
         ReportFormat::Text | ReportFormat::Html => print::whole(&told),
-    };
-    match shown {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).into())
-        }
-        _ => Ok(0),
     }
+    .map_err(anyhow::Error::new)?;
+    Ok(0)
 }

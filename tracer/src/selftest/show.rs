@@ -1,6 +1,6 @@
 //! The table and its verdict, for people and as JSON (docs/selftest.md).
 
-use std::{fmt::Write, io};
+use std::fmt::Write;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -28,14 +28,10 @@ const VERSION: u32 = 1;
 /// # Errors
 /// That cannot be written. A closed standard output is no error: nobody reads on.
 pub(super) fn show(format: Format, outcome: &Outcome) -> anyhow::Result<()> {
-    let shown = match format {
+    Ok(match format {
         Format::Text => print::whole(&table(outcome)),
         Format::Json => print::json(&records(outcome, Timestamp::now())),
-    };
-    match shown {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    }?)
 }
 
 /// Writing to a String cannot fail.

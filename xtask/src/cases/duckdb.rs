@@ -12,7 +12,7 @@ use super::{
     Case, Telling, as_root, bound_and_unused, listen_without_accept, packages, server_restart,
 };
 use crate::live::Run;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::run;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -87,10 +87,7 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
     packages::install()?;
     lab::remove_stale(place);
     let directory = place.cache.join("duckdb");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(&directory)?;
+    place::renew(&directory)?;
     let mut telling = Telling::default();
     let start = Instant::now();
     match Study::new(place, Path::new(tracer), directory.clone()) {

@@ -2,7 +2,7 @@
 //! programs that run there. All of it is gone when the lab is dropped.
 
 use super::Skip;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::{run, say};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::cell::RefCell;
@@ -71,10 +71,7 @@ pub(super) struct Lab {
 impl Lab {
     pub(super) fn new(place: &Place, tracer: &Path, wire: Wire) -> Result<Self> {
         let directory = directories(place).join(std::process::id().to_string());
-        if directory.exists() {
-            fs::remove_dir_all(&directory)?;
-        }
-        fs::create_dir_all(&directory)?;
+        place::renew(&directory)?;
         let lab = Self {
             directory,
             client: Side::new("client", "10.82.0.1")?,

@@ -10,7 +10,7 @@ use super::lab::{Lab, Wire, until_at_most};
 use super::rotel::{Arrived, Attributes, Log, Rotel, free_address};
 use super::{Telling, as_root, bound_and_unused, lab, listen_without_accept, packages, rotel};
 use crate::live::Run;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::{run, say, toolchain};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -100,10 +100,7 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
     packages::install()?;
     lab::remove_stale(place);
     let directory = place.cache.join("otlp");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(&directory)?;
+    place::renew(&directory)?;
     let bench = Bench {
         place,
         tracer: Path::new(tracer),

@@ -10,7 +10,7 @@ use super::beside::Program;
 use super::lab::{Lab, until};
 use super::{Telling, as_root, bound_and_unused, listen_without_accept, packages};
 use crate::live::Run;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::run;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -63,10 +63,7 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
     packages::install_prometheus()?;
     super::lab::remove_stale(place);
     let directory = place.cache.join("prometheus");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(&directory)?;
+    place::renew(&directory)?;
     let mut telling = Telling::default();
     let start = Instant::now();
     match Study::new(place, Path::new(tracer), &directory) {

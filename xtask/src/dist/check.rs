@@ -9,7 +9,7 @@ use crate::cases::{self, Telling};
 use crate::initramfs::Initramfs;
 use crate::kernels::{self, Kernel};
 use crate::live::{self, Run, Verdict};
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::vm::{self, Guest};
 use crate::{debian, run, say};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -75,7 +75,7 @@ pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
     };
     run::need_programs(&[(DEBOOTSTRAP, "debootstrap"), (LINTIAN, "lintian")])?;
     let scratch = place.cache.join("dist-check");
-    tree::renew(&scratch)?;
+    place::renew(&scratch)?;
     let mut telling = Telling::default();
     let mut tell = |name: &str, outcome: &dyn Fn() -> Result<()>| {
         let start = Instant::now();
@@ -119,7 +119,7 @@ fn lintian(place: &Place) -> Result<()> {
 /// A Debian with nothing in it, and the package.
 fn installs(place: &Place, root: &Path) -> Result<()> {
     let base = base(place)?;
-    tree::renew(root)?;
+    place::renew(root)?;
     run::capture(
         Command::new("tar")
             .args(["--extract", "--numeric-owner", "--file"])
@@ -176,7 +176,7 @@ fn archive(place: &Place, scratch: &Path) -> Result<()> {
         .find(|path| path.extension() == Some(OsStr::new("gz")))
         .context("there is none")?;
     let to = scratch.join("archive");
-    tree::renew(&to)?;
+    place::renew(&to)?;
     run::capture(
         Command::new("tar")
             .args(["--extract", "--strip-components=1", "--file"])
@@ -274,7 +274,7 @@ fn base(place: &Place) -> Result<PathBuf> {
         return Ok(base);
     }
     let new = place.cache.join("debian-12.new");
-    tree::renew(&new)?;
+    place::renew(&new)?;
     say::note("making a Debian 12 with debootstrap (kept as target/xtask/debian-12.tar)");
     let log = place.cache.join("debootstrap.log");
     let status = Command::new(DEBOOTSTRAP)

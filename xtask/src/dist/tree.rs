@@ -12,14 +12,6 @@ use std::time::{Duration, SystemTime};
 
 const DOC: &str = "usr/share/doc/tracer";
 
-/// A new, empty directory.
-pub(super) fn renew(directory: &Path) -> Result<()> {
-    if directory.exists() {
-        fs::remove_dir_all(directory)?;
-    }
-    fs::create_dir_all(directory).with_context(|| directory.display().to_string())
-}
-
 /// Writes all of `usr` below `root`.
 pub(super) fn write(place: &Place, parts: &Parts, root: &Path) -> Result<()> {
     let packaging = place.root.join("packaging");
