@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use anyhow::Result;
 use tracer_common::{ABSENT, Config};
 
-use super::btf::KernelTypes;
+use super::btf::{Function, KernelTypes};
 
 /// Functions whose presence and argument count a plan may depend on.
 pub(crate) const FUNCTIONS: &[&str] = &[
@@ -27,13 +27,33 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "tcp_v6_syn_recv_sock",
 ];
 
+/// Structs whose members [`Config`] locates.
+const STRUCTS: &[&str] = &[
+    "fdtable",
+    "file",
+    "files_struct",
+    "inet_connection_sock",
+    "inet_sock",
+    "inode",
+    "net",
+    "pt_regs",
+    "sk_buff",
+    "sock",
+    "sock_common",
+    "socket",
+    "socket_alloc",
+    "task_struct",
+    "tcp_request_sock",
+    "tcp_sock",
+];
+
 /// Everything a plan is made from.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     /// Member offsets, as the eBPF side will see them.
     pub(crate) config: Config,
-    /// Those of [`FUNCTIONS`] that exist, with their argument counts.
-    pub(crate) functions: BTreeMap<&'static str, usize>,
+    /// Those of [`FUNCTIONS`] that exist.
+    pub(crate) functions: BTreeMap<&'static str, Function>,
     /// Root of the cgroup2 hierarchy, if it is mounted.
     pub(crate) cgroup2: Option<PathBuf>,
 }
@@ -44,10 +64,10 @@ impl Facts {
     /// # Errors
     /// The bytes are not BTF.
     pub(crate) fn from_btf(bytes: &[u8]) -> Result<Self> {
-        let types = KernelTypes::parse(bytes)?;
+        let types = KernelTypes::parse(bytes, STRUCTS, FUNCTIONS)?;
         let functions: BTreeMap<_, _> = FUNCTIONS
             .iter()
-            .filter_map(|name| Some((*name, types.arguments(name)?)))
+            .filter_map(|name| Some((*name, types.function(name)?)))
             .collect();
         let mut config = offsets(&types);
         let helpers = ["bpf_get_current_task_btf", "bpf_task_pt_regs"];
@@ -96,7 +116,7 @@ fn unescape(path: &str) -> String {
 }
 
 /// Fills [`Config`] from the types; what a kernel lacks stays [`ABSENT`].
-fn offsets(types: &KernelTypes) -> Config {
+fn offsets(types: &KernelTypes<'_>) -> Config {
     let at = |structure, path| types.offset(structure, path).unwrap_or(ABSENT);
     let socket_in_alloc = at("socket_alloc", "socket");
     let ino_in_alloc = at("socket_alloc", "vfs_inode.i_ino");

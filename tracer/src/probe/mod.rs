@@ -2,6 +2,7 @@
 //! of it. What a kernel refuses is found out here, by trying.
 
 mod attach;
+mod functions;
 
 use std::{fs::File, path::Path};
 
@@ -73,11 +74,10 @@ impl Probe {
     /// Attaches what the plan names, group by group, best candidate first.
     ///
     /// # Errors
-    /// The kernel's BTF or the cgroup2 root cannot be opened. A refused
-    /// program is no error: see [`Probe::served`].
+    /// The cgroup2 root cannot be opened. A refused program is no error: see [`Probe::served`].
     pub(crate) fn attach(&mut self, plan: &Plan, facts: &Facts) -> Result<()> {
         let place = Place {
-            btf: Btf::from_sys_fs().context("the kernel's BTF cannot be read")?,
+            btf: functions::as_btf(&facts.functions),
             cgroup: facts.cgroup2.as_deref().map(open_cgroup).transpose()?,
         };
         for group in &plan.groups {

@@ -127,7 +127,8 @@ impl Planner<'_> {
     /// The function that every `listen()` runs through, by its argument count.
     fn listen_start(&self, purpose: Purpose) -> Builder<'_> {
         const FUNCTION: &str = "inet_csk_listen_start";
-        let (arguments, program) = match self.facts.functions.get(FUNCTION) {
+        let found = self.facts.functions.get(FUNCTION);
+        let (arguments, program) = match found.map(|found| found.arguments) {
             Some(2) => (2, "fexit_listen_start_2"),
             _ => (1, "fexit_listen_start_1"),
         };
@@ -329,9 +330,10 @@ impl Builder<'_> {
     fn unmet(&self, (function, arguments): &Need) -> Option<String> {
         match self.planner.facts.functions.get(function) {
             None => Some(format!("this kernel's BTF has no {function}")),
-            Some(found) if *arguments == ANY || found == arguments => None,
+            Some(found) if *arguments == ANY || found.arguments == *arguments => None,
             Some(found) => Some(format!(
-                "{function} takes {found} arguments, not {arguments}"
+                "{function} takes {} arguments, not {arguments}",
+                found.arguments
             )),
         }
     }

@@ -5,8 +5,15 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use super::{terms::Group, *};
-use crate::host::facts::FUNCTIONS;
+use crate::host::{btf::Function, facts::FUNCTIONS};
 use tracer_common::Config;
+
+fn taking(arguments: usize) -> Function {
+    Function {
+        arguments,
+        type_id: 1,
+    }
+}
 
 /// Facts of a kernel that has everything, with the argument counts of most.
 fn facts() -> Facts {
@@ -29,7 +36,7 @@ fn facts() -> Facts {
         },
         functions: FUNCTIONS
             .iter()
-            .map(|name| (*name, arguments(*name)))
+            .map(|name| (*name, taking(arguments(*name))))
             .collect(),
         cgroup2: Some(PathBuf::from("/cgroup")),
     }
@@ -132,7 +139,7 @@ fn what_each_missing_fact_costs() {
         (
             "another prototype",
             |f| {
-                f.functions.insert("inet_hash_connect", 3);
+                f.functions.insert("inet_hash_connect", taking(3));
             },
             Purpose::Connect,
             &[Kprobe, Portable],
@@ -140,7 +147,7 @@ fn what_each_missing_fact_costs() {
         (
             "the final-ACK functions with a seventh argument",
             |f| {
-                f.functions.insert("tcp_v4_syn_recv_sock", 7);
+                f.functions.insert("tcp_v4_syn_recv_sock", taking(7));
             },
             Purpose::AckDrop,
             &[Function, Kprobe, Portable],
@@ -160,7 +167,7 @@ fn what_each_missing_fact_costs() {
         (
             "listen start with two arguments",
             |f| {
-                f.functions.insert("inet_csk_listen_start", 2);
+                f.functions.insert("inet_csk_listen_start", taking(2));
             },
             Purpose::Listen,
             &[Function, Kprobe, Portable],
@@ -183,7 +190,9 @@ fn what_each_missing_fact_costs() {
 fn listen_start_is_hooked_by_its_argument_count() {
     for (arguments, program) in [(1, "fexit_listen_start_1"), (2, "fexit_listen_start_2")] {
         let mut facts = facts();
-        facts.functions.insert("inet_csk_listen_start", arguments);
+        facts
+            .functions
+            .insert("inet_csk_listen_start", taking(arguments));
         let plan = plan(&facts, Choice::Auto);
         for purpose in [Purpose::Listen, Purpose::Listener] {
             assert_eq!(programs(&plan, purpose, Tier::Function), [program]);
@@ -226,7 +235,7 @@ fn every_program_of_every_plan_is_in_the_object() {
         facts.config.has_task_pt_regs = has_task_pt_regs;
         facts
             .functions
-            .insert("inet_csk_listen_start", listen_arguments);
+            .insert("inet_csk_listen_start", taking(listen_arguments));
         let plan = plan(&facts, Choice::Auto);
         let candidates = plan.groups.iter().flat_map(|group| &group.candidates);
         for attachment in candidates.flat_map(|candidate| &candidate.attachments) {
