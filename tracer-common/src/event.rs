@@ -50,6 +50,9 @@ tag! {
 }
 
 impl Kind {
+    /// One more than the highest number.
+    pub const LEN: u32 = Self::ALL.len() as u32 + 1;
+
     /// Whether a listener dropped a packet, rather than a call failing.
     #[must_use]
     pub const fn is_drop(self) -> bool {

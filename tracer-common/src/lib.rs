@@ -27,3 +27,11 @@ pub const RING_BYTES: usize = 1 << 20;
 /// A CPU wakes the reader of the ring at most once in this time, nanoseconds.
 /// A reader that was woken must look again after more than this.
 pub const WAKE_INTERVAL_NS: u64 = 10_000_000;
+
+/// At most [`DESCRIBED_PER_WINDOW`] failures of each [`Kind`] are described in this
+/// time, nanoseconds; all are counted.
+pub const DESCRIBE_WINDOW_NS: u64 = 100_000_000;
+
+/// See [`DESCRIBE_WINDOW_NS`]. 50,000 a second are more than anybody reads, and keep
+/// a tenth of a core busy.
+pub const DESCRIBED_PER_WINDOW: u64 = 5_000;

@@ -11,7 +11,7 @@ use aya_log_ebpf::debug;
 use tracer_common::{Cause, CountKey, Event, Hook, Kind, WAKE_INTERVAL_NS, flag, slot};
 
 use crate::{
-    filter,
+    allowance, filter,
     kernel::{Address, Sock, current_task},
     listeners,
     maps::{COUNTS, EVENTS, HEALTH, WOKEN},
@@ -80,6 +80,13 @@ fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnc
         add(slot::FILTERED);
         return;
     }
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // What is not described for want of an allowance or of room in the ring is known
+    // by what is missing: counted, less described and filtered.
+    if !allowance::take(failure.kind, now) {
+        return;
+    }
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
         return;
     };
@@ -89,8 +96,6 @@ fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnc
         entry.as_mut_ptr().write_bytes(0, 1);
         entry.assume_init_mut()
     };
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
     event.time_ns = now;
     event.netns = netns;
     event.protocol = failure.sk.protocol();

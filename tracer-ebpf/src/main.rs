@@ -18,6 +18,7 @@
     reason = "see above: no stable way to an atomic add on BPF"
 )]
 
+mod allowance;
 mod emit;
 mod filter;
 mod hooks;

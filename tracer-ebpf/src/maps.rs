@@ -1,11 +1,11 @@
 //! Every map, with what it is for and who writes it.
 
-use crate::packet::Segment;
+use crate::{allowance::Allowance, packet::Segment};
 use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
 };
-use tracer_common::{CHUNKS, Chunk, CountKey, Cursor, RING_BYTES, Task, slot};
+use tracer_common::{CHUNKS, Chunk, CountKey, Cursor, Kind, RING_BYTES, Task, slot};
 
 /// Descriptions, on their way to user space.
 #[map]
@@ -14,6 +14,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES as u32, 0);
 /// When this CPU last woke the reader of [`EVENTS`]: `CLOCK_BOOTTIME`, ns.
 #[map]
 pub static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// How much of each [`Kind`] may be described; index: its number.
+#[map]
+pub static ALLOWANCES: Array<Allowance> = Array::with_max_entries(Kind::LEN, 0);
 
 /// Exact counters, see [`CountKey`].
 #[map]

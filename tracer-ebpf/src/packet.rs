@@ -20,10 +20,21 @@ pub const ACK: u8 = 0x10;
 pub struct Segment {
     pub from: Address,
     pub to: Address,
-    pub flags: u8,
     pub ack: u32,
     /// 1 if there is payload.
     pub has_data: u8,
+}
+
+/// The flags of the segment; `None` if it is not TCP.
+#[inline(always)]
+pub fn flags(ctx: &SkBuffContext) -> Option<u8> {
+    let version: u8 = ctx.load(0).ok()?;
+    let header = if version >> 4 == 4 {
+        (ctx.load::<u8>(9).ok()? == TCP).then_some((version & 0xf) as usize * 4)?
+    } else {
+        header_v6(ctx)?
+    };
+    ctx.load(header + 13).ok()
 }
 
 /// Reads the segment into `out`; `None` if it is not TCP.
@@ -52,6 +63,15 @@ fn parse_v4(ctx: &SkBuffContext, version: u8, out: &mut Segment) -> Option<()> {
 #[inline(always)]
 fn parse_v6(ctx: &SkBuffContext, out: &mut Segment) -> Option<()> {
     let total = u16::from_be_bytes(ctx.load(4).ok()?) as usize + 40;
+    let header = header_v6(ctx)?;
+    out.from = Address::v6(ctx.load(8).ok()?, 0);
+    out.to = Address::v6(ctx.load(24).ok()?, 0);
+    parse_tcp(ctx, header, total, out)
+}
+
+/// Where TCP begins behind an IPv6 header and its extensions.
+#[inline(always)]
+fn header_v6(ctx: &SkBuffContext) -> Option<usize> {
     let mut next: u8 = ctx.load(6).ok()?;
     let mut header = 40;
     let mut left = MAX_EXTENSION_HEADERS;
@@ -65,12 +85,7 @@ fn parse_v6(ctx: &SkBuffContext, out: &mut Segment) -> Option<()> {
         header += (ctx.load::<u8>(header + 1).ok()? as usize + 1) * 8;
         left -= 1;
     }
-    if next != TCP {
-        return None;
-    }
-    out.from = Address::v6(ctx.load(8).ok()?, 0);
-    out.to = Address::v6(ctx.load(24).ok()?, 0);
-    parse_tcp(ctx, header, total, out)
+    (next == TCP).then_some(header)
 }
 
 #[inline(always)]
@@ -79,7 +94,6 @@ fn parse_tcp(ctx: &SkBuffContext, at: usize, total: usize, out: &mut Segment) ->
     out.from.port = u16::from_be_bytes([bytes[0], bytes[1]]);
     out.to.port = u16::from_be_bytes([bytes[2], bytes[3]]);
     out.ack = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
-    out.flags = bytes[13];
     out.has_data = (total > at + (bytes[12] >> 4) as usize * 4) as u8;
     Some(())
 }

@@ -25,7 +25,7 @@ use crate::{
     emit::{Ends, Failure, Queues, packet_dropped},
     kernel::{Address, Sock},
     maps::SEGMENT,
-    packet::{ACK, FIN, RST, SYN, Segment, parse},
+    packet::{ACK, FIN, RST, SYN, Segment, flags, parse},
 };
 
 /// `BPF_F_CURRENT_NETNS`: the namespace of the packet's device.
@@ -36,9 +36,11 @@ const PASS: i32 = 1;
 #[cgroup_skb]
 pub fn cgroup_syn(ctx: SkBuffContext) -> i32 {
     if let Some(sk) = listener(&ctx) {
-        arrived(&ctx, sk, |segment, queues| {
-            syn_arrived(&ctx, segment, queues)
-        });
+        if has_flags(&ctx, SYN | ACK | RST | FIN, SYN) {
+            arrived(&ctx, sk, |arrival, queues| {
+                syn_arrived(&ctx, arrival, queues)
+            });
+        }
     }
     PASS
 }
@@ -48,9 +50,11 @@ pub fn cgroup_syn(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb]
 pub fn cgroup_ack(ctx: SkBuffContext) -> i32 {
     if let Some(sk) = listener(&ctx) {
-        arrived(&ctx, sk, |segment, queues| {
-            ack_arrived(&ctx, segment, queues)
-        });
+        if has_flags(&ctx, SYN | ACK | RST, ACK) {
+            arrived(&ctx, sk, |arrival, queues| {
+                ack_arrived(&ctx, arrival, queues)
+            });
+        }
     }
     PASS
 }
@@ -66,6 +70,13 @@ fn listener(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
         return None;
     }
     Some(sk)
+}
+
+/// Whether, of `mask`, the segment has exactly these flags. Asked first, because each
+/// program is for half of what a listener gets.
+#[inline(always)]
+fn has_flags(ctx: &SkBuffContext, mask: u8, expected: u8) -> bool {
+    flags(ctx).is_some_and(|flags| flags & mask == expected)
 }
 
 #[inline(always)]
@@ -84,6 +95,12 @@ fn arrived(
     if sk.0 == 0 {
         return;
     }
+    let (accept_len, accept_max) = sk.accept_queue();
+    // With room in its queue, a listener drops nothing but what it cannot remember
+    // without syncookies.
+    if accept_len <= accept_max && sk.net().syncookies() != 0 {
+        return;
+    }
     let Some(slot) = SEGMENT.get_ptr_mut(0) else {
         return;
     };
@@ -92,7 +109,6 @@ fn arrived(
     if parse(ctx, segment).is_none() {
         return;
     }
-    let (accept_len, accept_max) = sk.accept_queue();
     let mut queues = Queues {
         accept_len,
         accept_max,
@@ -128,9 +144,6 @@ fn syn_arrived(
     queues: &mut Queues,
 ) -> Option<(Kind, Cause)> {
     let Arrival { sk, segment } = *arrival;
-    if segment.flags & (SYN | ACK | RST | FIN) != SYN {
-        return None;
-    }
     let net = sk.net();
     let cause = if net.syncookies() == 0 {
         queues.max_syn_backlog = net.max_syn_backlog();
@@ -155,8 +168,7 @@ fn ack_arrived(
     queues: &mut Queues,
 ) -> Option<(Kind, Cause)> {
     let Arrival { sk, segment } = *arrival;
-    let is_ack = segment.flags & (SYN | RST | ACK) == ACK;
-    if !is_ack || queues.accept_len <= queues.accept_max {
+    if queues.accept_len <= queues.accept_max {
         return None;
     }
     let cookie = match request(ctx, segment) {

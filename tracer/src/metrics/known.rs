@@ -289,7 +289,7 @@ impl Known {
         );
         to.total(
             "tracer_lost",
-            "Failures whose description was not written: the ring buffer was full.",
+            "Failures that were counted and not described: too many at once.",
             tally.lost,
         );
         to.total(

@@ -459,7 +459,7 @@ mod tests {
         assert_eq!(
             lines(Record::Lost(at, 7)),
             [
-                "WARN tracer.lost -- 7 failures were counted but not described: the ring buffer was full",
+                "WARN tracer.lost -- 7 failures were counted but not described: too many at once",
                 "tracer.count=7",
             ]
         );

@@ -80,9 +80,9 @@ impl Style {
             }
             Record::Queue(finding) => self.queue(finding),
             Record::Totals(of) => totals(of),
-            Record::Lost(_, count) => format!(
-                "-- {count} failures were counted but not described: the ring buffer was full\n"
-            ),
+            Record::Lost(_, count) => {
+                format!("-- {count} failures were counted but not described: too many at once\n")
+            }
             Record::Gap(_, gap) => self.gap(gap),
         }
     }
@@ -340,7 +340,7 @@ pub(super) fn totals(totals: &Totals) -> String {
         );
     }
     if health.lost() > 0 {
-        let _ = write!(text, ", {} lost (counted, ring buffer full)", health.lost());
+        let _ = write!(text, ", {} lost (counted, too many at once)", health.lost());
     }
     if totals.malformed > 0 {
         let _ = write!(text, ", {} not understood", totals.malformed);

@@ -390,7 +390,7 @@ fn what_is_lost_differs_or_is_unknown_is_told() {
         "files     x.jsonl: 17 bytes at the end are torn",
         "   lost !        ",
         "ListenOverflows 5, tracer 3, difference +2",
-        "- 12 failures counted, but not described: the ring buffer was full",
+        "- 12 failures counted, but not described: too many at once",
         "- 2 failures described, but not in these files",
         "- 1 record skipped, of the unknown type \"weather\"",
         "- 1 record skipped, of a schema",

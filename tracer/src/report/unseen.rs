@@ -14,7 +14,7 @@ pub(super) fn sentences(analysis: &Analysis) -> Vec<String> {
     }
     if analysis.lost > 0 {
         sentences.push(format!(
-            "{} counted, but not described: the ring buffer was full",
+            "{} counted, but not described: too many at once",
             many(analysis.lost, "failure")
         ));
     }

@@ -179,8 +179,7 @@ impl Data {
             _ => 0,
         };
         let lost = before.saturating_add(count);
-        let text =
-            format!("{lost} failures were counted but not described: the ring buffer was full");
+        let text = format!("{lost} failures were counted but not described: too many at once");
         self.push(Message { time, text, lost });
     }
 

@@ -19,7 +19,7 @@ const LOST: &str = r#"{"v":1, "type":"lost","time":"2026-11-21T03:00:02.000000Z"
 
 const SHOWN: &str = "\
 03:00:01.250  a\\x1b[31mpi[7]          bind failed     port in use           127.0.0.1:80
--- 3 failures were counted but not described: the ring buffer was full
+-- 3 failures were counted but not described: too many at once
 ";
 
 /// A file, gone with this.

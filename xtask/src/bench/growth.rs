@@ -53,9 +53,9 @@ pub(super) fn measure(tools: &Tools) -> Result<String> {
     let machine = machine::describe()?;
     let mut told = format!(
         "On {machine}.\n\nA new tracer for each row. Memory two seconds after the last failure; \
-         the kernel's maps have their full size from the start. Lost: counted, but the ring \
-         had no room for more. Findings: `census` and `queue` records, of which a listener \
-         has several."
+         the kernel's maps have their full size from the start. Lost: counted, but too \
+         many at once to be described. Findings: `census` and `queue` records, of which a \
+         listener has several."
     );
     for kind in KINDS {
         let mut table = Table::new([
