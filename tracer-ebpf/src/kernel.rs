@@ -4,12 +4,16 @@
 //! fails or an offset that is absent yields zero, which every caller treats as
 //! "not known".
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::task_struct,
+    cty::{c_long, c_void},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
-        bpf_probe_read_kernel, bpf_probe_read_user, generated::bpf_get_current_task_btf,
-        generated::bpf_task_pt_regs,
+        generated::{
+            bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
+        },
     },
 };
 use tracer_common::{ABSENT, Config, Family, Task, flag};
@@ -34,18 +38,37 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 
 #[inline(always)]
 fn read<T: Copy + Default>(base: u64, offset: u32) -> T {
-    if offset == ABSENT || base == 0 {
+    if offset == ABSENT {
         return T::default();
     }
-    // SAFETY: bpf_probe_read_kernel checks the address itself and fails on a
-    // bad one; every T used here is a plain integer or byte array.
-    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+    copy(bpf_probe_read_kernel, base.wrapping_add(offset as u64))
 }
 
 #[inline(always)]
-fn read_user<T: Copy + Default>(address: u64) -> T {
-    // SAFETY: as in `read`, for user memory.
-    unsafe { bpf_probe_read_user(address as *const T) }.unwrap_or_default()
+fn read_user<T: Copy>(address: u64) -> T {
+    copy(bpf_probe_read_user, address)
+}
+
+/// One of the two helpers above.
+type Reader = unsafe fn(*mut c_void, u32, *const c_void) -> c_long;
+
+/// What lies at `address`, or zeros. It does not ask whether the helper failed: each
+/// such question doubles the ways through a program that verifiers such as 5.10's
+/// follow to the end, and a million instructions are soon reached.
+#[inline(always)]
+fn copy<T: Copy>(reader: Reader, address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the address itself, and writes all of `value`: where
+    // it fails, zeros (bpf_probe_read_kernel_common and bpf_probe_read_user_common,
+    // kernel/trace/bpf_trace.c, 5.10 to 7.2). Every T used here is plain integers.
+    unsafe {
+        reader(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        );
+        value.assume_init()
+    }
 }
 
 /// An address with its family, in the form of [`tracer_common::Event`].
@@ -208,10 +231,8 @@ impl Sock {
 
     #[inline(always)]
     fn common(self) -> Common {
-        // SAFETY: bpf_probe_read_kernel checks the address itself; a struct sock
-        // is larger than this.
-        let words = unsafe { bpf_probe_read_kernel(self.0 as *const [u64; COMMON_WORDS]) };
-        Common(words.unwrap_or([0; COMMON_WORDS]))
+        // A struct sock is larger than this.
+        Common(copy(bpf_probe_read_kernel, self.0))
     }
 
     #[inline(always)]

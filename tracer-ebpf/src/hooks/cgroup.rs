@@ -220,7 +220,7 @@ fn request(ctx: &SkBuffContext, segment: &Segment) -> Option<u32> {
     let isn = if unsafe { (*found).state } == TCP_NEW_SYN_RECV {
         // SAFETY: not null; the result is only an address here.
         let request = unsafe { bpf_skc_to_tcp_request_sock(found.cast::<c_void>()) } as u64;
-        Some(Sock(request).request_isn())
+        (request != 0).then(|| Sock(request).request_isn())
     } else {
         None
     };
