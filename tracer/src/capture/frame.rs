@@ -6,7 +6,7 @@ use std::io;
 use zstd::{bulk::Compressor, zstd_safe::CParameter};
 
 /// A frame holds at most so many bytes of lines, unless one line alone is longer.
-pub(super) const FRAME: usize = 256 * 1024;
+pub(super) const FRAME: usize = 512 * 1024;
 
 /// A longer line is not written: readers refuse it.
 pub(super) const LINE: usize = 1024 * 1024;

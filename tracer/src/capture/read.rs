@@ -24,7 +24,7 @@ use input::Input;
 
 pub(crate) use super::damage::{Damage, is_object, object};
 
-/// What a frame may decompress to. tracer's own hold 256 KiB and a line.
+/// What a frame may decompress to. tracer's own hold 512 KiB and a line.
 pub(crate) const MAX_FRAME: usize = 4 << 20;
 
 /// The longest line that is read.
