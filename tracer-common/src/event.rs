@@ -51,7 +51,7 @@ tag! {
 
 impl Kind {
     /// One more than the highest number.
-    pub const LEN: u32 = Self::ALL.len() as u32 + 1;
+    pub const LEN: u32 = Self::OverflowReset as u32 + 1;
 
     /// Whether a listener dropped a packet, rather than a call failing.
     #[must_use]
