@@ -17,6 +17,7 @@ mod page;
 mod process;
 mod queue;
 mod said;
+pub(crate) mod soak;
 mod start;
 mod table;
 mod tools;
@@ -104,13 +105,25 @@ fn names() -> impl Iterator<Item = &'static str> {
 }
 
 const CAPTURE: &str = "capture";
+const SOAK: &str = "soak";
+
+/// `xtask soak`
+pub(crate) fn soak(place: &Place, choice: &soak::Choice) -> Result<()> {
+    let what = [SOAK, &choice.minutes.to_string()];
+    let told = as_root(place, &what, &build(place)?)?;
+    say::result(&told);
+    match choice.write {
+        true => page::write(place, "reliability.md", SOAK, &told),
+        false => Ok(()),
+    }
+}
 
 /// Measures, and tells.
 pub(crate) fn run(place: &Place, choice: &Choice) -> Result<()> {
     let told = |what: &str, told: &str| -> Result<()> {
         say::result(told);
         match choice.write {
-            true => page::write(place, what, told),
+            true => page::write(place, "benchmarks.md", &format!("bench {what}"), told),
             false => Ok(()),
         }
     };
@@ -124,7 +137,7 @@ pub(crate) fn run(place: &Place, choice: &Choice) -> Result<()> {
             Some(binaries) => binaries,
             None => built.insert(build(place)?),
         };
-        told(what, &as_root(place, what, binaries)?)?;
+        told(what, &as_root(place, &[what], binaries)?)?;
     }
     Ok(())
 }
@@ -137,14 +150,15 @@ fn build(place: &Place) -> Result<Binaries> {
 }
 
 /// Measures in a process that is root and has its own mounts.
-fn as_root(place: &Place, what: &str, binaries: &Binaries) -> Result<String> {
+fn as_root(place: &Place, what: &[&str], binaries: &Binaries) -> Result<String> {
     let own = std::env::current_exe().context("cannot tell which program this is")?;
     let mut command = run::as_root(Path::new("unshare"))?;
     command
         .args(["--mount"])
         .arg(own)
-        .args([INSIDE, what])
+        .arg(INSIDE)
         .args([&binaries.tracer, &binaries.live])
+        .args(what)
         .current_dir(&place.root)
         .stdout(Stdio::piped());
     let output = run::spawn(&mut command)?.wait_with_output()?;
@@ -154,9 +168,14 @@ fn as_root(place: &Place, what: &str, binaries: &Binaries) -> Result<String> {
 
 /// The part that runs as root.
 pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<()> {
-    let [what, tracer, live] = words else {
-        bail!("{INSIDE} needs a word and two programs");
+    let [tracer, live, what, rest @ ..] = words else {
+        bail!("{INSIDE} needs two programs and a word");
     };
+    if let (&SOAK, [minutes]) = (what, rest) {
+        let tools = Tools::alone(place, tracer, live)?;
+        say::result(&soak::measure(&tools, minutes.parse()?)?);
+        return Ok(());
+    }
     let bench = BENCHES.iter().find(|(name, _)| name == what);
     let (_, measure) = bench.with_context(|| format!("`{what}` cannot be measured"))?;
     say::result(&measure(&Tools::new(place, tracer, live)?)?);

@@ -47,6 +47,9 @@ cargo xtask bench [WHAT] [--events N] [--write]
                                measure tracer beside other ways: capture, connect, queue, start,
                                census, growth, or all; --write puts the tables into
                                docs/benchmarks.md
+cargo xtask soak [--minutes N] [--write]
+                               does tracer stay as it is while things fail for half an hour?
+                               --write puts the table into docs/reliability.md
 cargo xtask prometheus         compare what a Prometheus scrapes with what was counted; check the
                                rules, the dashboard and the DaemonSet in deploy/
 cargo xtask otlp               compare what an OpenTelemetry collector receives of tracer with what was
@@ -93,6 +96,9 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         [cases::duckdb::INSIDE, words @ ..] => cases::duckdb::inside(&Place::find()?, words)?,
         ["bench", words @ ..] => {
             bench::run(&Place::find()?, &bench::Choice::parse(words)?).map(|()| true)?
+        }
+        ["soak", words @ ..] => {
+            bench::soak(&Place::find()?, &bench::soak::Choice::parse(words)?).map(|()| true)?
         }
         [bench::INSIDE, words @ ..] => bench::inside(&Place::find()?, words).map(|()| true)?,
         ["prometheus"] => test::prometheus(&Place::find()?)?,

@@ -5,6 +5,7 @@
 mod connections;
 mod drops;
 mod failures;
+mod mixed;
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -27,6 +28,7 @@ pub(crate) fn serve() -> Result<()> {
         space,
         held: Vec::new(),
         statistics: None,
+        mixed: None,
     };
     say::line(&json!({ "netns": load.space.inum }).to_string());
     for line in std::io::stdin().lock().lines() {
@@ -49,6 +51,7 @@ struct Load {
     held: Vec<i32>,
     /// While it is open, the kernel keeps statistics of its programs.
     statistics: Option<std::os::fd::OwnedFd>,
+    mixed: Option<mixed::Mixed>,
 }
 
 impl Load {
@@ -66,6 +69,7 @@ impl Load {
             ["fail-once"] => self.fail_once(),
             ["fail-to", destinations] => self.fail_to(destinations.parse()?),
             ["fail-from", processes] => self.fail_from(processes.parse()?),
+            ["mixed", rate, millis] => self.mixed(rate.parse()?, millis.parse()?),
             ["drop", rate, millis] => self.drop(rate.parse()?, millis.parse()?),
             ["drop-at", listeners] => self.drop_at(listeners.parse()?),
             _ => bail!("no such load"),

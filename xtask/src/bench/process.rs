@@ -29,6 +29,25 @@ pub(super) fn memory(pid: u32) -> Result<(f64, f64)> {
     Ok((megabytes(&text, "VmRSS")?, megabytes(&text, "VmHWM")?))
 }
 
+/// What a process has open, and its threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) descriptors: usize,
+    pub(super) threads: usize,
+}
+
+/// Of `pid`, now.
+pub(super) fn held(pid: u32) -> Result<Held> {
+    let entries = |what: &str| -> Result<usize> {
+        let path = format!("/proc/{pid}/{what}");
+        Ok(fs::read_dir(&path).context(path)?.count())
+    };
+    Ok(Held {
+        descriptors: entries("fd")?,
+        threads: entries("task")?,
+    })
+}
+
 fn megabytes(status: &str, field: &str) -> Result<f64> {
     let kilobytes = value(status, field).and_then(|text| text.strip_suffix(" kB"));
     let kilobytes: f64 = kilobytes.with_context(|| format!("no {field}"))?.parse()?;
@@ -112,6 +131,7 @@ mod tests {
         let own = std::process::id();
         assert!(processor(own)? >= 0.0 && memory(own)?.1 > 0.0 && maps(own)? == 0.0);
         assert_eq!(programs(own)?, BTreeMap::new());
+        assert!(held(own)?.threads > 0);
         Ok(())
     }
 }

@@ -51,6 +51,11 @@ impl Tools {
         if fs::read_dir(TRACING).is_ok_and(|mut files| files.next().is_none()) {
             run::capture(Command::new("mount").args(["-t", "tracefs", "tracing", TRACING]))?;
         }
+        Self::alone(place, tracer, live)
+    }
+
+    /// Nothing beside tracer.
+    pub(super) fn alone(place: &Place, tracer: &str, live: &str) -> Result<Self> {
         let directory = place.cache.join("bench-inside");
         fs::create_dir_all(&directory)?;
         Ok(Self {

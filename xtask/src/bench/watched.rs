@@ -15,6 +15,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// A line, and when it was read: seconds since 1970.
 pub(super) type Line = (f64, String);
 
+/// Seconds since 1970.
+pub(super) fn now() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
+}
+
 /// A running program.
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -39,11 +45,7 @@ impl Watched {
         let (to, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                if to
-                    .send((now.unwrap_or_default().as_secs_f64(), line))
-                    .is_err()
-                {
+                if to.send((now(), line)).is_err() {
                     break;
                 }
             }
@@ -102,6 +104,11 @@ impl Watched {
                 }
             }
         }
+    }
+
+    /// All lines until now; they are forgotten.
+    pub(super) fn taken(&mut self) -> Vec<Line> {
+        std::mem::take(&mut self.seen)
     }
 
     /// Ctrl-C; all its lines.

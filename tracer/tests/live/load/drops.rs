@@ -13,7 +13,7 @@ use crate::sys;
 use crate::tun::{self, Tun};
 
 const OWN: [u8; 4] = [10, 77, 0, 1];
-const LOWEST: u16 = 10_000;
+pub(super) const LOWEST: u16 = 10_000;
 /// Clients that do not exist.
 const CLIENTS: u16 = 4096;
 /// Between two looks at the clock.
@@ -76,7 +76,7 @@ impl Load {
         }))
     }
 
-    fn wire(&self) -> Result<Tun> {
+    pub(super) fn wire(&self) -> Result<Tun> {
         let tun = Tun::new(&self.space)?;
         self.space.address(tun::NAME, IpAddr::from(OWN), 16)?;
         Ok(tun)
@@ -84,7 +84,7 @@ impl Load {
 }
 
 /// A listener with room for one, who is there.
-fn full_listener(port: u16) -> Result<(i32, i32)> {
+pub(super) fn full_listener(port: u16) -> Result<(i32, i32)> {
     let address = SocketAddr::from((OWN, port));
     let listener = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
     sys::bind(listener, &address)?;
@@ -94,7 +94,7 @@ fn full_listener(port: u16) -> Result<(i32, i32)> {
     Ok((listener, client))
 }
 
-fn syn(client: u16, port: u16) -> Result<Vec<u8>> {
+pub(super) fn syn(client: u16, port: u16) -> Result<Vec<u8>> {
     let [high, low] = client.to_be_bytes();
     let from = SocketAddr::from(([10, 77, 1 + high, low], 20_000 + client));
     packet::build(&Segment::syn(from, SocketAddr::from((OWN, port))))

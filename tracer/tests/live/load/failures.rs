@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Load;
 use crate::{agent, sys};
 
-const FIRST: u16 = 40_000;
+pub(super) const FIRST: u16 = 40_000;
 const PORTS: u16 = 4;
 
 impl Load {
@@ -54,12 +54,12 @@ impl Load {
     }
 }
 
-fn destination(nth: u32) -> SocketAddr {
+pub(super) fn destination(nth: u32) -> SocketAddr {
     let [_, a, b, c] = nth.to_be_bytes();
     SocketAddr::from(([127, 1 + a, b, c], 8080))
 }
 
-fn fail(to: &SocketAddr) -> Result<()> {
+pub(super) fn fail(to: &SocketAddr) -> Result<()> {
     let fd = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
     let failed = sys::connect(fd, to).is_err_and(|e| e.raw_os_error() == Some(libc::EADDRNOTAVAIL));
     sys::close(fd)?;
