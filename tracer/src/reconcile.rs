@@ -56,7 +56,12 @@ impl Row {
 }
 
 /// Sets counts beside counters, for every namespace where either is not zero.
-pub(crate) fn reconcile(counts: &Counts, kernel: &BTreeMap<u32, (Netstat, Standing)>) -> Vec<Row> {
+/// `unplaced`: how many failures are in no namespace's counts.
+pub(crate) fn reconcile(
+    counts: &Counts,
+    unplaced: u64,
+    kernel: &BTreeMap<u32, (Netstat, Standing)>,
+) -> Vec<Row> {
     let mut ours: BTreeMap<u32, Netstat> = BTreeMap::new();
     for (&(netns, kind, cause), &count) in counts {
         add(ours.entry(netns).or_default(), kind, cause, count);
@@ -68,7 +73,7 @@ pub(crate) fn reconcile(counts: &Counts, kernel: &BTreeMap<u32, (Netstat, Standi
     }
     let mut rows: Vec<Row> = ours
         .into_iter()
-        .map(|(netns, ours)| row(netns, ours, kernel.get(&netns)))
+        .map(|(netns, ours)| row(netns, ours, unplaced, kernel.get(&netns)))
         .collect();
     rows.retain(|row| {
         row.pairs()
@@ -78,7 +83,7 @@ pub(crate) fn reconcile(counts: &Counts, kernel: &BTreeMap<u32, (Netstat, Standi
     rows
 }
 
-fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, Standing)>) -> Row {
+fn row(netns: u32, ours: Netstat, unplaced: u64, kernel: Option<&(Netstat, Standing)>) -> Row {
     let pair = |get: fn(&Netstat) -> u64| Pair {
         tracer: get(&ours),
         kernel: kernel.map(|(netstat, _)| get(netstat)),
@@ -99,6 +104,9 @@ fn row(netns: u32, ours: Netstat, kernel: Option<&(Netstat, Standing)>) -> Row {
         ),
         Some((_, Standing::Late)) if row.kernel_has_more() => Some(
             "the namespace was first seen after tracer started: the kernel's numbers count from when it was made",
+        ),
+        Some(_) if unplaced > 0 && row.kernel_has_more() => Some(
+            "tracer's table of counts was full: what is missing may be among the failures that are in no namespace",
         ),
         Some((_, Standing::Late | Standing::Current)) => None,
     };
@@ -155,7 +163,13 @@ mod tests {
                 ),
             ),
         ]);
-        let rows = reconcile(&counts, &kernel);
+        let is_explained = |unplaced| {
+            let rows = reconcile(&counts, unplaced, &kernel);
+            rows.iter()
+                .any(|row| row.netns == 1 && row.unavailable.is_some())
+        };
+        assert!(is_explained(1) && !is_explained(0));
+        let rows = reconcile(&counts, 0, &kernel);
         assert_eq!(
             rows.iter().map(|row| row.netns).collect::<Vec<_>>(),
             [1, 3, 4]

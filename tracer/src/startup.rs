@@ -12,7 +12,7 @@ use crate::{
         btf,
         clock::{self, Clocks},
         facts::Facts,
-        memory,
+        hidepid, memory,
         mounts::PrivateView,
         netns, pid_namespace, plan,
         plan::{Choice, Purpose},
@@ -82,6 +82,9 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
     if pid_namespace::is_hosts() == Some(false) {
         costs.push(pid_namespace::COST.to_owned());
     }
+    if hidepid::hides() {
+        costs.push(hidepid::COST.to_owned());
+    }
     let facts = facts()?;
     let mut plan = plan::plan(&facts, arguments.hooks);
     if arguments.no_closers {
@@ -140,7 +143,7 @@ fn refused(error: anyhow::Error) -> Failed {
     });
     if not_permitted {
         Failed::NotPermitted(format!(
-            "not permitted: {error:#}; is bpf(2) blocked by seccomp?"
+            "not permitted: {error:#}; is bpf(2) blocked by seccomp, or by a security module?"
         ))
     } else {
         Failed::Running(error)

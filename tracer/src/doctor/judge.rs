@@ -6,7 +6,7 @@ use super::look::{Attached, Facts};
 use crate::{
     explain::finding::BoundUnused,
     host::{
-        pid_namespace,
+        hidepid, pid_namespace,
         plan::Exactness,
         privileges::{CAPABILITIES, Wish, kept},
     },
@@ -145,6 +145,11 @@ fn kernel(facts: &Facts) -> Vec<Check> {
         }
         Some(_) => fine("lockdown", "off"),
     };
+    let security_modules = match &facts.security_modules {
+        None => "not known: securityfs is not mounted",
+        Some(names) if names.is_empty() => "none",
+        Some(names) => names,
+    };
     let unprivileged = match facts.unprivileged_bpf_disabled {
         None => "not known".to_owned(),
         Some(0) => "0: anyone may load some programs; tracer does not need that".to_owned(),
@@ -160,6 +165,7 @@ fn kernel(facts: &Facts) -> Vec<Check> {
     };
     vec![
         lockdown,
+        fine("security_modules", security_modules),
         fine("unprivileged_bpf_disabled", unprivileged),
         btf,
     ]
@@ -248,17 +254,11 @@ fn surroundings(facts: &Facts) -> Vec<Check> {
             "tracer's counts cannot be set beside the kernel's own",
         ),
     };
-    let sees_all = facts
-        .effective
-        .contains(rustix::thread::CapabilitySet::SYS_PTRACE);
-    let hidepid = match facts.hidepid.as_deref() {
-        None | Some("0" | "off") => fine("hidepid", "off"),
-        Some(value) if sees_all => fine("hidepid", format!("{value}: not for CAP_SYS_PTRACE")),
-        Some(value) => costs(
-            "hidepid",
-            value,
-            "other users' processes are hidden: who holds sockets is not known",
-        ),
+    let option = facts.hidepid.as_deref().unwrap_or("off");
+    let hidepid = match (option, facts.hides_processes) {
+        (value, true) => costs("hidepid", value, hidepid::COST),
+        ("0" | "off", false) => fine("hidepid", "off"),
+        (value, false) => fine("hidepid", format!("{value}: not for tracer")),
     };
     let pid_namespace = match facts.is_host_pid_namespace {
         Some(false) => costs("pid_namespace", "a container's", pid_namespace::COST),
@@ -360,6 +360,7 @@ mod tests {
         Facts {
             kernel: "6.18".into(),
             effective: CapabilitySet::all(),
+            security_modules: Some("lockdown,capability,apparmor".into()),
             lockdown: Some("[none] integrity confidentiality".into()),
             unprivileged_bpf_disabled: Some(2),
             btf: Ok(5_000_000),
@@ -368,6 +369,7 @@ mod tests {
             attached: Ok(attached(Some(Exactness::Exact))),
             counters: Ok(()),
             hidepid: None,
+            hides_processes: false,
             is_host_pid_namespace: Some(true),
             namespaces: Namespaces {
                 entered: 1,
@@ -418,6 +420,7 @@ mod tests {
                 |facts| {
                     facts.effective = CapabilitySet::all() - CapabilitySet::SYS_PTRACE;
                     facts.hidepid = Some("2".into());
+                    facts.hides_processes = true;
                 },
                 1,
                 &[("CAP_SYS_PTRACE", Costs), ("hidepid", Costs)],

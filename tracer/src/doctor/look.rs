@@ -9,7 +9,7 @@ use crate::{
     cli::Run,
     exit::Failed,
     explain::{finding::BoundUnused, snapshot},
-    host::{btf, facts, netns, pid_namespace, reduce},
+    host::{btf, facts, hidepid, netns, pid_namespace, reduce},
     probe::Served,
     startup,
 };
@@ -22,6 +22,8 @@ pub(super) struct Facts {
     /// The mode of kernel lockdown; `None`: this kernel has none, or securityfs is
     /// not mounted.
     pub(super) lockdown: Option<String>,
+    /// The security modules that are active; `None`: as above.
+    pub(super) security_modules: Option<String>,
     /// `kernel.unprivileged_bpf_disabled`
     pub(super) unprivileged_bpf_disabled: Option<u32>,
     /// The size of the kernel's BTF in bytes, or why it cannot be read.
@@ -34,6 +36,8 @@ pub(super) struct Facts {
     pub(super) counters: Result<(), String>,
     /// The `hidepid` option of /proc.
     pub(super) hidepid: Option<String>,
+    /// Whether that hides other users' processes from tracer.
+    pub(super) hides_processes: bool,
     /// Whether this is the host's pid namespace.
     pub(super) is_host_pid_namespace: Option<bool>,
     pub(super) namespaces: Namespaces,
@@ -77,6 +81,7 @@ pub(super) fn look() -> Facts {
         kernel: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
         effective: reduce::effective(),
         lockdown: line("/sys/kernel/security/lockdown"),
+        security_modules: line("/sys/kernel/security/lsm"),
         unprivileged_bpf_disabled: line("/proc/sys/kernel/unprivileged_bpf_disabled")
             .and_then(|number| number.parse().ok()),
         btf: fs::metadata(btf::PATH)
@@ -88,7 +93,8 @@ pub(super) fn look() -> Facts {
         counters: namespaces::here()
             .map(|_| ())
             .map_err(|error| error.to_string()),
-        hidepid: hidepid(&mountinfo),
+        hidepid: hidepid::option(&mountinfo),
+        hides_processes: hidepid::hides(),
         is_host_pid_namespace: pid_namespace::is_hosts(),
         namespaces: reach(),
         bound_unused: snapshot::unlisted([]).0,
@@ -146,19 +152,6 @@ fn kernel_memory() -> (u64, u64) {
     (maps, programs)
 }
 
-/// The option of the mount that /proc is.
-fn hidepid(mountinfo: &str) -> Option<String> {
-    let mount = mountinfo.lines().rfind(|line| {
-        let point = line.split(' ').nth(4);
-        point == Some("/proc") && line.contains(" - proc ")
-    })?;
-    let options = mount.rsplit(' ').next()?;
-    let value = options
-        .split(',')
-        .find_map(|option| option.strip_prefix("hidepid="))?;
-    Some(value.to_owned())
-}
-
 fn reach() -> Namespaces {
     let mut namespaces = Namespaces::default();
     for path in netns::all().values() {
@@ -175,22 +168,4 @@ fn reach() -> Namespaces {
     };
     namespaces.untold = netns::pids().filter(is_untold).count();
     namespaces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_option_of_proc_is_found() {
-        let mountinfo = |options| format!("22 27 0:21 / /proc rw,relatime - proc proc {options}\n");
-        let option = |options| hidepid(&mountinfo(options));
-        assert_eq!(option("rw"), None);
-        assert_eq!(
-            option("rw,gid=4,hidepid=invisible").as_deref(),
-            Some("invisible")
-        );
-        assert_eq!(option("rw,hidepid=2").as_deref(), Some("2"));
-        assert_eq!(hidepid(""), None);
-    }
 }

@@ -9,6 +9,7 @@ pub(crate) mod btf;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod facts;
+pub(crate) mod hidepid;
 pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod netns;

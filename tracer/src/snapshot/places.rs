@@ -6,7 +6,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::{
     exit::Failed,
-    host::{netns, pid_namespace, reduce},
+    host::{hidepid, netns, pid_namespace, reduce},
 };
 
 /// A network namespace.
@@ -104,6 +104,9 @@ fn degradations(refused: &[io::Error]) -> Vec<String> {
     }
     if pid_namespace::is_hosts() == Some(false) {
         sentences.push(pid_namespace::COST.to_owned());
+    }
+    if hidepid::hides() {
+        sentences.push(hidepid::COST.to_owned());
     }
     let has_ptrace = reduce::effective().contains(CapabilitySet::SYS_PTRACE);
     sentences.extend(closed(netns::pids().filter(is_closed), has_ptrace));

@@ -260,7 +260,11 @@ impl Session {
             health: health.without(self.hidden),
             filtered_in_kernel: health.filtered,
             malformed: self.malformed,
-            rows: reconcile(&reading.since(&self.baseline), &self.namespaces.deltas()),
+            rows: reconcile(
+                &reading.since(&self.baseline),
+                health.unplaced,
+                &self.namespaces.deltas(),
+            ),
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
             netns_names: self.namespaces.names(),

@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::case::Skip;
-use crate::guest;
 use crate::tracer;
 use crate::trust;
+use crate::{guest, limits};
 
 /// What the kernel's own command line asks for.
 pub(crate) fn as_booted(path: &Path) -> Result<()> {
@@ -20,9 +20,21 @@ pub(crate) fn as_booted(path: &Path) -> Result<()> {
     }
     if has("lockdown=integrity") {
         says(path, "lockdown", "ok", "integrity")?;
+        says(path, "security_modules", "ok", "selinux")?;
     } else if has("ipv6.disable=1") {
         let inet6 = std::fs::exists("/proc/net/if_inet6")?;
         ensure!(!inet6, "there is IPv6 nevertheless");
+        ensure!(has("lsm="), "{line}");
+        let modules = std::fs::read_to_string("/sys/kernel/security/lsm")?;
+        let others = ["apparmor", "selinux", "lockdown"];
+        ensure!(
+            !others.iter().any(|name| modules.contains(name)),
+            "{modules}"
+        );
+    } else if limits::in_guest() {
+        let modules = std::fs::read_to_string("/sys/kernel/security/lsm")?;
+        ensure!(modules.contains("apparmor"), "{modules}");
+        return says(path, "security_modules", "ok", modules.trim());
     } else {
         return Err(Skip::because("booted as usual"));
     }

@@ -14,7 +14,7 @@ use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
     boot, bpf, census, export, faults, guest, hostile, limits, metrics, readme, record, replay,
-    report, say, snapshot, trust, who,
+    report, say, snapshot, surroundings, trust, who,
 };
 
 /// A test of the command line.
@@ -261,6 +261,10 @@ pub(crate) const ALL: &[CliTest] = &[
         run: faults::little_memory,
     },
     CliTest {
+        name: "cli/fault-many-namespaces",
+        run: faults::many_namespaces,
+    },
+    CliTest {
         name: "cli/fault-two",
         run: faults::two,
     },
@@ -275,6 +279,30 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/fault-clock-stepped",
         run: faults::clock_stepped,
+    },
+    CliTest {
+        name: "cli/fault-hidden-proc",
+        run: surroundings::hidden_proc,
+    },
+    CliTest {
+        name: "cli/fault-read-only",
+        run: surroundings::read_only,
+    },
+    CliTest {
+        name: "cli/fault-old-cgroups",
+        run: surroundings::old_cgroups,
+    },
+    CliTest {
+        name: "cli/fault-no-ipv6",
+        run: surroundings::no_ipv6,
+    },
+    CliTest {
+        name: "cli/fault-bpf-forbidden",
+        run: surroundings::bpf_forbidden,
+    },
+    CliTest {
+        name: "cli/fault-unprivileged-bpf",
+        run: surroundings::unprivileged_bpf,
     },
     CliTest {
         name: "cli/hostile-names",

@@ -3,6 +3,7 @@
 //! before anybody can look.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -243,6 +244,101 @@ impl Drop for Limited {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir(&self.0);
     }
+}
+
+/// More namespaces fail in more ways than the kernel side has counters for: all is in the
+/// totals, and how much of it is in no namespace is told.
+pub(crate) fn many_namespaces(path: &Path) -> Result<()> {
+    /// `COUNTS` in tracer-ebpf/src/maps.rs.
+    const ENTRIES: usize = 4096;
+    if limits::in_guest() {
+        return Err(Skip::because(
+            "an emulator takes minutes for so many namespaces",
+        ));
+    }
+    sys::allow_files()?;
+    let tracer = Tracer::started(path, &[])?;
+    let mut spaces = Vec::new();
+    for _ in 0..ENTRIES / WAYS + 10 {
+        let space = Namespace::new()?;
+        space.sysctl("net/ipv4/ip_local_port_range", "40000 40000")?;
+        space.run(fail_in_all_ways).context("failing in all ways")?;
+        spaces.push(space);
+    }
+    let records = tracer.stop()?;
+    let totals = final_totals(&records)?;
+    let number = |name: &str| totals[name].as_u64().with_context(|| totals.to_string());
+    let (counted, unplaced) = (number("counted")?, number("unplaced")?);
+    let rows: Vec<&Value> = totals["counts"].as_array().into_iter().flatten().collect();
+    let placed: u64 = rows.iter().filter_map(|row| row["count"].as_u64()).sum();
+    let failed = u64::try_from(spaces.len() * WAYS)?;
+    ensure!(
+        placed + unplaced == counted && counted >= failed,
+        "{placed} placed, {unplaced} not, {counted} counted of {failed}"
+    );
+    ensure!(
+        rows.len() == ENTRIES && unplaced >= failed - u64::try_from(ENTRIES)?,
+        "{} rows, {unplaced} unplaced",
+        rows.len()
+    );
+    let mut told = 0;
+    for space in &spaces {
+        told += tracer.events_in(space.inum).iter().map(weight).sum::<u64>();
+    }
+    let lost = number("lost")?;
+    ensure!(told + lost >= failed, "{told} told and {lost} lost");
+    Ok(())
+}
+
+/// What a namespace counts after [`fail_in_all_ways`].
+const WAYS: usize = 6;
+
+/// Fails once for each of six pairs of kind and cause, where 40000 is the only port.
+fn fail_in_all_ways() -> Result<()> {
+    let address = |text: &str| -> Result<SocketAddr> { Ok(text.parse()?) };
+    let socket = || -> Result<i32> {
+        let fd = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+        sys::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+        Ok(fd)
+    };
+    let fails = |result: std::io::Result<i32>, errno: i32| {
+        let seen = result.err().and_then(|error| error.raw_os_error());
+        ensure!(seen == Some(errno), "{seen:?} instead of {errno}");
+        Ok(())
+    };
+    let mut open = Vec::new();
+    let mut next = || -> Result<i32> {
+        open.push(socket()?);
+        open.last().copied().context("no socket")
+    };
+    let (taken, server) = (address("0.0.0.0:40000")?, address("127.0.0.1:8080")?);
+    let listener = next()?;
+    let rival = next()?;
+    for fd in [listener, rival] {
+        sys::bind(fd, &server)?;
+    }
+    sys::listen(listener, 8)?;
+    fails(sys::listen(rival, 8), libc::EADDRINUSE)?;
+    let (first, second) = (next()?, next()?);
+    for fd in [first, second] {
+        sys::bind(fd, &address("127.0.0.1:5000")?)?;
+    }
+    sys::connect(first, &server)?;
+    fails(sys::connect(second, &server), libc::EADDRNOTAVAIL)?;
+    let holder = next()?;
+    sys::bind(holder, &taken)?;
+    sys::listen(holder, 1)?;
+    fails(sys::connect(next()?, &server), libc::EADDRNOTAVAIL)?;
+    fails(sys::bind(next()?, &taken), libc::EADDRINUSE)?;
+    fails(sys::bind(next()?, &address("0.0.0.0:0")?), libc::EADDRINUSE)?;
+    fails(
+        sys::bind(next()?, &address("192.0.2.1:9")?),
+        libc::EADDRNOTAVAIL,
+    )?;
+    for fd in open {
+        sys::close(fd)?;
+    }
+    Ok(())
 }
 
 /// Two at once, by the same hooks: each counts all.

@@ -32,6 +32,7 @@ mod run;
 mod say;
 mod scenarios;
 mod snapshot;
+mod surroundings;
 mod sys;
 mod tracer;
 mod trust;

@@ -279,6 +279,69 @@ pub(crate) fn allow_files() -> io::Result<()> {
     Ok(())
 }
 
+/// This process becomes nobody, with all its capabilities but `missing` (a mask), also
+/// in what it executes.
+pub(crate) fn be_nobody(missing: u64) -> io::Result<()> {
+    const NOBODY: u32 = 65534;
+    const VERSION_3: u32 = 0x2008_0522;
+    // struct __user_cap_header_struct and two of struct __user_cap_data_struct:
+    // effective, permitted, inheritable; the low halves come first.
+    let header = [VERSION_3, 0];
+    let mut data = [0_u32; 6];
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1) })?;
+    // SAFETY: no group is passed.
+    check(unsafe { libc::setgroups(0, ptr::null()) })?;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::setgid(NOBODY) })?;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::setuid(NOBODY) })?;
+    // SAFETY: both are as large as the kernel wants them for this version.
+    let ret = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) };
+    check_long(ret)?;
+    let kept = (u64::from(data[4]) << 32 | u64::from(data[1])) & !missing;
+    for (half, at) in [(kept, 0), (kept >> 32, 3)] {
+        let half = u32::try_from(half & u64::from(u32::MAX)).map_err(io::Error::other)?;
+        data[at..at + 3].fill(half);
+    }
+    // SAFETY: as above.
+    let ret = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    check_long(ret)?;
+    for number in (0..u64::BITS).filter(|number| kept & 1 << number != 0) {
+        let (raise, none) = (libc::PR_CAP_AMBIENT_RAISE, 0);
+        // SAFETY: no memory is passed.
+        check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, none, none) })?;
+    }
+    Ok(())
+}
+
+/// From now on this system call is not permitted, here and in what is executed.
+pub(crate) fn forbid_call(number: libc::c_long) -> io::Result<()> {
+    // BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K
+    // (linux/bpf_common.h); the number is the first word of struct seccomp_data.
+    let line = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let not_permitted = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+    let mut filter = [
+        line(0x20, 0, 0, 0),
+        line(0x15, 0, 1, u32::try_from(number).map_err(io::Error::other)?),
+        line(0x06, 0, 0, not_permitted),
+        line(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: 4,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the program and its four lines are valid for the whole call.
+    check(unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    })?;
+    Ok(())
+}
+
 /// Orphans of our children become ours, so that they can be waited for by pid.
 pub(crate) fn adopt_orphans() -> io::Result<()> {
     // SAFETY: no memory is passed.

@@ -119,13 +119,19 @@ impl Tracer {
     /// Starts it with JSON output and waits until it is attached. To be called on a
     /// thread that lives as long as tracer shall (see `command`).
     pub(crate) fn start(path: &Path, arguments: &[&str]) -> Result<Start> {
-        let mut child = command(path)
+        let mut command = command(path);
+        command.args(arguments);
+        Self::of(command)
+    }
+
+    /// The same, if the command was made by [`command`] and is special in other ways.
+    pub(crate) fn of(mut command: Command) -> Result<Start> {
+        let mut child = command
             .args(["--format", "json"])
-            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot run {}", path.display()))?;
+            .with_context(|| format!("cannot run {}", command.get_program().display()))?;
         let said = Arc::new(Said::default());
         listen(&mut child, &said)?;
         let first = said.wait(limits::attach(), |state| {

@@ -164,7 +164,7 @@ pub(crate) fn selftest_not_root(path: &Path) -> Result<()> {
     crate::cli::refuses(command.uid(65534).gid(65534), 3, true).map(|_| ())
 }
 
-fn diagnosis(output: &Output) -> Result<Value> {
+pub(crate) fn diagnosis(output: &Output) -> Result<Value> {
     let [object] = &lines(output)?[..] else {
         anyhow::bail!("one object was to come: {output:?}");
     };
@@ -173,7 +173,7 @@ fn diagnosis(output: &Output) -> Result<Value> {
     Ok(object.clone())
 }
 
-fn level(object: &Value, name: &str) -> Result<(String, String)> {
+pub(crate) fn level(object: &Value, name: &str) -> Result<(String, String)> {
     let checks = object["checks"].as_array().context("no checks")?;
     let check = checks.iter().find(|check| check["name"] == name);
     let check = check.with_context(|| format!("no check {name}"))?;
@@ -237,8 +237,8 @@ pub(crate) fn doctor(path: &Path) -> Result<()> {
 const READ: u64 = 1 << 2;
 const SIGNAL: u64 = 1 << 5;
 const NET: u64 = 1 << 12;
-const PTRACE: u64 = 1 << 19;
-const ADMIN: u64 = 1 << 21;
+pub(crate) const PTRACE: u64 = 1 << 19;
+pub(crate) const ADMIN: u64 = 1 << 21;
 const BPF: u64 = 1 << 39;
 
 /// A field of a status file in /proc, a mask.
