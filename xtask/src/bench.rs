@@ -5,6 +5,7 @@
 //! namespace of its own. It changes nothing outside of that: loads have network
 //! namespaces that end with them, and so do the kernel's statistics.
 
+mod beside;
 mod capture;
 mod census;
 mod connect;
@@ -24,11 +25,12 @@ mod tools;
 mod watched;
 
 use crate::binaries::{self, Binaries};
+use crate::live::Run;
 use crate::place::Place;
 use crate::{run, say};
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Output, Stdio};
 use tools::Tools;
 
 /// The word with which this program runs itself as root.
@@ -106,6 +108,14 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 const CAPTURE: &str = "capture";
 const SOAK: &str = "soak";
+const BESIDE: &str = "beside";
+
+/// `xtask beside`
+pub(crate) fn beside(place: &Place, binaries: &Binaries) -> Result<Run> {
+    let (output, _) = spawned_as_root(place, &[BESIDE], binaries)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(Run::read(BESIDE, &text, output.status.code()))
+}
 
 /// `xtask soak`
 pub(crate) fn soak(place: &Place, choice: &soak::Choice) -> Result<()> {
@@ -151,6 +161,12 @@ fn build(place: &Place) -> Result<Binaries> {
 
 /// Measures in a process that is root and has its own mounts.
 fn as_root(place: &Place, what: &[&str], binaries: &Binaries) -> Result<String> {
+    let (output, command) = spawned_as_root(place, what, binaries)?;
+    run::succeeded(output.status, &command, "")?;
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+fn spawned_as_root(place: &Place, what: &[&str], binaries: &Binaries) -> Result<(Output, Command)> {
     let own = std::env::current_exe().context("cannot tell which program this is")?;
     let mut command = run::as_root(Path::new("unshare"))?;
     command
@@ -162,24 +178,26 @@ fn as_root(place: &Place, what: &[&str], binaries: &Binaries) -> Result<String> 
         .current_dir(&place.root)
         .stdout(Stdio::piped());
     let output = run::spawn(&mut command)?.wait_with_output()?;
-    run::succeeded(output.status, &command, "")?;
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    Ok((output, command))
 }
 
 /// The part that runs as root.
-pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<()> {
+pub(crate) fn inside(place: &Place, words: &[&str]) -> Result<bool> {
     let [tracer, live, what, rest @ ..] = words else {
         bail!("{INSIDE} needs two programs and a word");
     };
     if let (&SOAK, [minutes]) = (what, rest) {
         let tools = Tools::alone(place, tracer, live)?;
         say::result(&soak::measure(&tools, minutes.parse()?)?);
-        return Ok(());
+        return Ok(true);
+    }
+    if *what == BESIDE {
+        return Ok(beside::judge(&Tools::tracers(place, tracer, live)?));
     }
     let bench = BENCHES.iter().find(|(name, _)| name == what);
     let (_, measure) = bench.with_context(|| format!("`{what}` cannot be measured"))?;
     say::result(&measure(&Tools::new(place, tracer, live)?)?);
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]

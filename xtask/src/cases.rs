@@ -125,7 +125,7 @@ const TELLING: Duration = Duration::from_secs(4);
 
 /// Why a case cannot be staged here: not a failure.
 #[derive(Debug)]
-struct Skip(String);
+pub(crate) struct Skip(pub(crate) String);
 
 impl fmt::Display for Skip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -47,6 +47,7 @@ cargo xtask bench [WHAT] [--events N] [--write]
                                measure tracer beside other ways: capture, connect, queue, start,
                                census, growth, or all; --write puts the tables into
                                docs/benchmarks.md
+cargo xtask beside             run tracer and other tracers at once: both see everything
 cargo xtask soak [--minutes N] [--write]
                                does tracer stay as it is while things fail for half an hour?
                                --write puts the table into docs/reliability.md
@@ -97,10 +98,11 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["bench", words @ ..] => {
             bench::run(&Place::find()?, &bench::Choice::parse(words)?).map(|()| true)?
         }
+        ["beside"] => test::beside(&Place::find()?)?,
         ["soak", words @ ..] => {
             bench::soak(&Place::find()?, &bench::soak::Choice::parse(words)?).map(|()| true)?
         }
-        [bench::INSIDE, words @ ..] => bench::inside(&Place::find()?, words).map(|()| true)?,
+        [bench::INSIDE, words @ ..] => bench::inside(&Place::find()?, words)?,
         ["prometheus"] => test::prometheus(&Place::find()?)?,
         [cases::prometheus::INSIDE, words @ ..] => {
             cases::prometheus::inside(&Place::find()?, words)?

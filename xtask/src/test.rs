@@ -5,7 +5,7 @@ use crate::fuzz;
 use crate::kernels::{self, Kernels};
 use crate::live::{self, Counts, Run};
 use crate::place::Place;
-use crate::{ahead, browser, btf, cases, dist, run, say, this_kernel, toolchain, vm};
+use crate::{ahead, bench, browser, btf, cases, dist, run, say, this_kernel, toolchain, vm};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -45,6 +45,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
             cases::prometheus::run(place, &binaries.tracer)
         }),
         part("otlp", || cases::otlp::run(place)),
+        part("beside", || bench::beside(place, &binaries)),
     ];
     ahead.wait()?;
     total.add(fuzz::fuzz(place, &fuzz::Choice::all(fuzz::BRIEF))?);
@@ -138,6 +139,12 @@ pub(crate) fn prometheus(place: &Place) -> Result<bool> {
 /// What an OpenTelemetry collector receives.
 pub(crate) fn otlp(place: &Place) -> Result<bool> {
     let run = cases::otlp::run(place)?;
+    Ok(report(&[run], Counts::default()))
+}
+
+/// Other tracers beside tracer.
+pub(crate) fn beside(place: &Place) -> Result<bool> {
+    let run = bench::beside(place, &binaries::build(place)?)?;
     Ok(report(&[run], Counts::default()))
 }
 

@@ -243,7 +243,7 @@ pub(crate) fn old_cgroups(path: &Path) -> Result<()> {
             container["id"] == ID && container["runtime"] == "docker",
             "{event}"
         );
-        let object = doctor(&copy.0, &old)?;
+        let object = doctor(&copy.0, old)?;
         for name in ["cgroup2", "tracefs"] {
             expect_level(&object, name, "ok", "tracer mounts it for itself")?;
         }
@@ -251,7 +251,7 @@ pub(crate) fn old_cgroups(path: &Path) -> Result<()> {
             old(command);
             without(command, ADMIN);
         };
-        let object = doctor(&copy.0, &forbidden)?;
+        let object = doctor(&copy.0, forbidden)?;
         for name in ["cgroup2", "tracefs"] {
             expect_level(&object, name, "costs", "tracer may not mount it")?;
         }

@@ -35,6 +35,10 @@ impl Load {
         Ok(load)
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its namespace, as `nsenter` wants it.
     pub(super) fn namespace(&self) -> String {
         format!("--net=/proc/{}/ns/net", self.child.id())

@@ -21,6 +21,13 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("/usr/bin/awk", "mawk"),
 ];
 
+/// bcc brings a compiler, and does not run on every machine: it is not installed for a
+/// test.
+const TRACERS: [(&str, &str); 2] = [
+    ("/usr/bin/bpftrace", "bpftrace"),
+    (TCPSTATES, "libbpf-tools"),
+];
+
 const TCPSTATES: &str = "/usr/sbin/tcpstates";
 const BCC: &str = "/usr/sbin/tcpstates-bpfcc";
 
@@ -46,7 +53,16 @@ impl Drop for Tools {
 impl Tools {
     /// Needs root, and a mount namespace of its own.
     pub(super) fn new(place: &Place, tracer: &str, live: &str) -> Result<Self> {
-        run::need_programs(&PROGRAMS)?;
+        Self::with(place, tracer, live, &PROGRAMS)
+    }
+
+    /// The same, but only tracers.
+    pub(super) fn tracers(place: &Place, tracer: &str, live: &str) -> Result<Self> {
+        Self::with(place, tracer, live, &TRACERS)
+    }
+
+    fn with(place: &Place, tracer: &str, live: &str, programs: &[(&str, &str)]) -> Result<Self> {
+        run::need_programs(programs)?;
         // tracer finds its hooks without; the others do not.
         if fs::read_dir(TRACING).is_ok_and(|mut files| files.next().is_none()) {
             run::capture(Command::new("mount").args(["-t", "tracefs", "tracing", TRACING]))?;
@@ -56,7 +72,8 @@ impl Tools {
 
     /// Nothing beside tracer.
     pub(super) fn alone(place: &Place, tracer: &str, live: &str) -> Result<Self> {
-        let directory = place.cache.join("bench-inside");
+        let own = std::process::id().to_string();
+        let directory = place.cache.join("bench-inside").join(own);
         fs::create_dir_all(&directory)?;
         Ok(Self {
             directory,

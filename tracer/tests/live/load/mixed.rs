@@ -29,6 +29,7 @@ pub(super) struct Mixed {
     syns: Vec<Vec<u8>>,
     rounds: u32,
     connects: u64,
+    short_lived: u64,
     binds: u64,
     sent: u64,
 }
@@ -51,7 +52,8 @@ impl Load {
         }
         let kernel = Counters::read(&self.space)?;
         let answer = json!({
-            "connects": mixed.connects,
+            "connects": mixed.connects + mixed.short_lived,
+            "own_connects": mixed.connects,
             "binds": mixed.binds,
             "syns": mixed.sent,
             "overflows": kernel.listen_overflows,
@@ -75,6 +77,7 @@ impl Load {
             syns: syns.collect::<Result<_>>()?,
             rounds: 0,
             connects: 0,
+            short_lived: 0,
             binds: 0,
             sent: 0,
         })
@@ -91,7 +94,8 @@ impl Mixed {
         let pids = agent::churn("short-lived", "tcp4", PROCESSES as usize, &to)?;
         let processes = pids.split_whitespace().count();
         ensure!(processes == PROCESSES as usize, "{processes} failed");
-        self.connects += u64::from(CONNECTS + PROCESSES);
+        self.connects += u64::from(CONNECTS);
+        self.short_lived += u64::from(PROCESSES);
         for port in [FIRST; TAKEN as usize]
             .into_iter()
             .chain([0; UNBOUND as usize])
