@@ -8,7 +8,8 @@ pub(crate) const COST: &str = "/proc hides other users' processes (hidepid): the
 /// Whether this process is kept from seeing them. Capabilities and groups count, so it
 /// is tried: the first process is somebody else's.
 pub(crate) fn hides() -> bool {
-    fs::read("/proc/1/stat").is_err()
+    let is_shown = |process| fs::read(format!("/proc/{process}/stat")).is_ok();
+    is_shown("self") && !is_shown("1")
 }
 
 /// The option of the mount that /proc is.

@@ -41,6 +41,14 @@ fn without(command: &mut Command, missing: u64) {
     };
 }
 
+/// What no kernel has a part in; an emulator takes a minute for it.
+fn needs_speed() -> Result<()> {
+    match limits::in_guest() {
+        false => Ok(()),
+        true => Err(Skip::because("the same on every kernel, and slow here")),
+    }
+}
+
 fn started(command: Command) -> Result<Tracer> {
     match Tracer::of(command)? {
         Start::Ready(tracer) => Ok(*tracer),
@@ -85,6 +93,7 @@ fn failure(tracer: &Tracer, desert: &Desert, role: &Role) -> Result<Value> {
 /// and that is said.
 pub(crate) fn hidden_proc(path: &Path) -> Result<()> {
     const SAYS: &str = "/proc hides other users' processes";
+    needs_speed()?;
     let copy = PublicCopy::of(path)?;
     let desert = Desert::new()?;
     let role = desert.role("hidden")?;
@@ -118,6 +127,7 @@ pub(crate) fn hidden_proc(path: &Path) -> Result<()> {
 
 /// Nothing may be written anywhere: only a capture cannot be had, which is said at once.
 pub(crate) fn read_only(path: &Path) -> Result<()> {
+    needs_speed()?;
     let directory = Directory::in_memory("1m")?;
     let place = directory.path.to_str().context("not UTF-8")?.to_owned();
     let forbid = |command: &mut Command| {
@@ -349,6 +359,7 @@ pub(crate) fn unprivileged_bpf(path: &Path) -> Result<()> {
 
 /// seccomp forbids bpf(2), as runtimes of containers do.
 pub(crate) fn bpf_forbidden(path: &Path) -> Result<()> {
+    needs_speed()?;
     let forbid = |command: &mut Command| {
         // SAFETY: the closure makes system calls only.
         unsafe {
