@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -100,8 +101,8 @@ fn order(words: &[&str]) -> Result<String> {
         ["name", fd] => return Ok(sys::name(fd.parse()?)?.to_string()),
         ["many", kind, count, addr] => return many(kind, count.parse()?, &addr.parse()?),
         ["repeat", kind, count, addr] => return repeat(kind, count.parse()?, &addr.parse()?),
-        ["churn", comm, kind, count, addr] => {
-            return churn(comm, kind, count.parse()?, &addr.parse()?);
+        ["churn", comm, kind, count, rate, addr] => {
+            return churn(comm, kind, count.parse()?, rate.parse()?, &addr.parse()?);
         }
         ["vanish", comm, kind, addr] => return vanish(comm, kind, &addr.parse()?),
         ["thread", comm, kind, addr] => return thread(comm, kind, addr.parse()?),
@@ -187,24 +188,31 @@ fn connect_once(kind: &str, addr: &SocketAddr) -> i32 {
 
 /// A process that fails and is gone before anybody can look: `pid errno`.
 fn vanish(comm: &str, kind: &str, addr: &SocketAddr) -> Result<String> {
-    let pid = sys::fork()?;
-    if pid == 0 {
-        let code = match sys::set_comm(comm.as_bytes()) {
-            Ok(()) => connect_once(kind, addr),
-            Err(_) => 255,
-        };
-        // SAFETY: no arguments that matter; nothing of the parent is torn down.
-        unsafe { libc::_exit(code) }
-    }
+    let pid = sys::run_in_child(&|| match sys::set_comm(comm.as_bytes()) {
+        Ok(()) => connect_once(kind, addr),
+        Err(_) => 255,
+    })?;
     let status = sys::wait(pid)?;
     Ok(format!("{pid} {}", libc::WEXITSTATUS(status)))
 }
 
-/// `count` processes that fail once and are gone: the pids of those that failed for
-/// want of a port.
-pub(crate) fn churn(comm: &str, kind: &str, count: usize, addr: &SocketAddr) -> Result<String> {
+/// As many a second as can be.
+pub(crate) const FAST: f64 = f64::INFINITY;
+
+/// `count` processes that fail once and are gone, at most `rate` a second: the pids of
+/// those that failed for want of a port.
+pub(crate) fn churn(
+    comm: &str,
+    kind: &str,
+    count: usize,
+    rate: f64,
+    addr: &SocketAddr,
+) -> Result<String> {
     let mut failed = Vec::new();
-    for _ in 0..count {
+    let begun = Instant::now();
+    for nth in 0..count {
+        let due = Duration::from_secs_f64(nth as f64 / rate);
+        std::thread::sleep(due.saturating_sub(begun.elapsed()));
         let told = vanish(comm, kind, addr)?;
         if let Some((pid, "99")) = told.split_once(' ') {
             failed.push(pid.to_owned());

@@ -360,14 +360,16 @@ pub(crate) fn two(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Thousands of processes, each of which fails once and is gone: all are named.
+/// Thousands of processes a second, each of which fails once and is gone: all are named.
 pub(crate) fn churn(path: &Path) -> Result<()> {
-    // An emulator forks 160 a second.
-    let each = if limits::in_guest() { 250 } else { 2_500 };
+    /// Of each of two parents: a little more than 5,000 a second in all.
+    const RATE: u32 = 2_750;
+    // An emulator makes a few hundred a second.
+    let each = if limits::in_guest() { 250 } else { 10_000 };
     let desert = Desert::new()?;
     let roles = [desert.role("parent-one")?, desert.role("parent-two")?];
     let tracer = Tracer::started(path, &[])?;
-    let order = format!("churn short-lived tcp4 {each} {DESTINATION}");
+    let order = format!("churn short-lived tcp4 {each} {RATE} {DESTINATION}");
     let begun = Instant::now();
     let pids = std::thread::scope(|scope| {
         let order = &order;
@@ -404,6 +406,9 @@ pub(crate) fn churn(path: &Path) -> Result<()> {
         failed.len() as f64 / seconds
     ));
     ensure!(named * 1000 >= failed.len() * 999, "{named} named");
+    let lost = final_totals(&records)?["lost"].as_u64().unwrap_or(0);
+    let others = u64::try_from(failed.len() - named)?;
+    ensure!(others <= lost, "{others} not named, but {lost} lost");
     Ok(())
 }
 

@@ -361,7 +361,25 @@ pub(crate) fn fork() -> io::Result<c_int> {
     check(unsafe { libc::fork() })
 }
 
-/// The same, and the child gets a pid that is known to be free.
+/// A child that does this `work` and is gone, as posix_spawn(3) makes one: it borrows our
+/// memory, and we wait meanwhile. Thousands a second are possible so. Its pid.
+pub(crate) fn run_in_child(work: &dyn Fn() -> c_int) -> io::Result<c_int> {
+    extern "C" fn enter(work: *mut c_void) -> c_int {
+        // SAFETY: the caller passes this, and waits until the child is gone.
+        let work = unsafe { &*work.cast::<&dyn Fn() -> c_int>() };
+        work()
+    }
+    const STACK: usize = 64 << 10;
+    let mut stack = vec![0_u128; STACK / size_of::<u128>()];
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let work: *const &dyn Fn() -> c_int = &raw const work;
+    let top = stack.as_mut_ptr_range().end;
+    // SAFETY: the child has a stack of its own, which grows down from its end, and uses
+    // our memory only while we wait for it; there is no other thread.
+    check(unsafe { libc::clone(enter, top.cast(), flags, work.cast_mut().cast()) })
+}
+
+/// fork(2), and the child gets a pid that is known to be free.
 pub(crate) fn fork_as(pid: i32) -> io::Result<c_int> {
     let wanted = [pid];
     // struct clone_args: exit_signal is the fifth member, set_tid the ninth.

@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::Load;
-use crate::{agent, sys};
+use crate::agent::{self, FAST};
+use crate::sys;
 
 pub(super) const FIRST: u16 = 40_000;
 const PORTS: u16 = 4;
@@ -49,7 +50,7 @@ impl Load {
 
     /// One failure of each of so many processes, which are gone at once.
     pub(super) fn fail_from(&mut self, processes: usize) -> Result<Value> {
-        let pids = agent::churn("short-lived", "tcp4", processes, &destination(0))?;
+        let pids = agent::churn("short-lived", "tcp4", processes, FAST, &destination(0))?;
         Ok(json!({ "failed": pids.split_whitespace().count() }))
     }
 }

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::failures::{self, FIRST};
 use super::{Load, drops};
+use crate::agent::{self, FAST};
 use crate::counters::Counters;
+use crate::sys;
 use crate::tun::Tun;
-use crate::{agent, sys};
 
 /// What fails in one round.
 const CONNECTS: u32 = 8;
@@ -91,7 +92,7 @@ impl Mixed {
         for _ in 0..CONNECTS {
             failures::fail(&to)?;
         }
-        let pids = agent::churn("short-lived", "tcp4", PROCESSES as usize, &to)?;
+        let pids = agent::churn("short-lived", "tcp4", PROCESSES as usize, FAST, &to)?;
         let processes = pids.split_whitespace().count();
         ensure!(processes == PROCESSES as usize, "{processes} failed");
         self.connects += u64::from(CONNECTS);
