@@ -86,6 +86,12 @@ pub(crate) fn stopped(path: &Path) -> Result<()> {
         told + lost >= failed,
         "{told} told and {lost} lost of {failed}"
     );
+    // The ring has room for 5,000 or so; only an emulator is slow enough not to fill it.
+    let is_told = records.iter().any(|record| record["type"] == "lost");
+    ensure!(
+        failed < 20_000 || (lost > 0 && is_told),
+        "{failed} failed and {lost} were lost"
+    );
     Ok(())
 }
 
