@@ -39,7 +39,7 @@ const IN_FULL: &str = "6.12";
 /// Machines beyond one a kernel: the kernel, words for it, and what of the live tests.
 /// Without such words Debian's kernels have AppArmor.
 const BOOTS: [(&str, &[&str], &str); 3] = [
-    // And no security module but capabilities.
+    // And no security module but those that cannot be switched off.
     (IN_FULL, &["ipv6.disable=1", "lsm="], "cli/boot"),
     (
         IN_FULL,

@@ -26,7 +26,7 @@ pub(crate) fn as_booted(path: &Path) -> Result<()> {
         ensure!(!inet6, "there is IPv6 nevertheless");
         ensure!(has("lsm="), "{line}");
         let modules = std::fs::read_to_string("/sys/kernel/security/lsm")?;
-        let others = ["apparmor", "selinux", "lockdown"];
+        let others = ["apparmor", "selinux", "yama"];
         ensure!(
             !others.iter().any(|name| modules.contains(name)),
             "{modules}"

@@ -24,6 +24,9 @@ const MILLIS: u32 = 58_000;
 const WARM_UP: usize = 10;
 /// KB a minute after that; 14 MB a day.
 const SLOPE: f64 = 10.0;
+/// Memory goes up and down by more than that, as tracer forgets thousands of processes at
+/// once: so many standard errors above it are growth.
+const ERRORS: f64 = 2.0;
 /// Of the table: each minute would be too many.
 const ROWS: usize = 10;
 
@@ -206,11 +209,13 @@ fn report(machine: &str, told: &[Minute], files: usize) -> Result<String> {
     let (first, last) = told.first().zip(told.last()).context("no minute")?;
     let memory: Vec<f64> = told.iter().map(|minute| minute.kilobytes).collect();
     let later = memory.get(WARM_UP..).unwrap_or_default();
-    let mut slopes = format!("{:.1} KB a minute in all", slope(&memory));
-    if later.len() > 1 {
+    let mut slopes = format!("{:.0} KB a minute in all", slope(&memory).0);
+    let (grows, error) = slope(later);
+    let is_known = later.len() > 2;
+    if is_known {
         slopes += &format!(
-            ", {:.1} KB after minute {WARM_UP} (at most {SLOPE})",
-            slope(later)
+            ", {grows:.0} KB after minute {WARM_UP}, give or take {error:.0} (at most \
+             {SLOPE}, and {ERRORS} standard errors)"
         );
     }
     let drift = told.iter().map(Minute::drift).fold(0.0, f64::max);
@@ -224,7 +229,7 @@ fn report(machine: &str, told: &[Minute], files: usize) -> Result<String> {
     );
     ensure!(drift == 0.0, "the counts differ: {told}");
     ensure!(
-        later.len() < 2 || slope(later) <= SLOPE,
+        !is_known || grows - ERRORS * error <= SLOPE,
         "memory grows: {told}"
     );
     ensure!(
@@ -234,8 +239,8 @@ fn report(machine: &str, told: &[Minute], files: usize) -> Result<String> {
     Ok(told)
 }
 
-/// Of the line through these points, by least squares: per step.
-fn slope(points: &[f64]) -> f64 {
+/// Of the line through these points, by least squares: per step, and its standard error.
+fn slope(points: &[f64]) -> (f64, f64) {
     let count = points.len() as f64;
     let middle = (count - 1.0) / 2.0;
     let mean = points.iter().sum::<f64>() / count;
@@ -245,7 +250,10 @@ fn slope(points: &[f64]) -> f64 {
         above += away * (point - mean);
         below += away * away;
     }
-    above / below
+    let slope = above / below;
+    let off = |(at, point): (usize, &f64)| point - mean - slope * (at as f64 - middle);
+    let squares: f64 = points.iter().enumerate().map(|it| off(it).powi(2)).sum();
+    (slope, (squares / (count - 2.0) / below).sqrt())
 }
 
 #[cfg(test)]
@@ -265,8 +273,9 @@ mod tests {
 
     #[test]
     fn slopes() {
-        assert_eq!(slope(&[1.0, 3.0, 5.0, 7.0]), 2.0);
-        assert_eq!(slope(&[4.0, 4.0, 4.0]), 0.0);
-        assert_eq!(slope(&[0.0, 3.0, 0.0]), 0.0);
+        assert_eq!(slope(&[1.0, 3.0, 5.0, 7.0]), (2.0, 0.0));
+        assert_eq!(slope(&[4.0, 4.0, 4.0]), (0.0, 0.0));
+        // 6 of squares, one degree of freedom, 2 of the steps' squares.
+        assert_eq!(slope(&[0.0, 3.0, 0.0]), (0.0, 3.0_f64.sqrt()));
     }
 }
