@@ -94,10 +94,12 @@ pub(super) fn measure(tools: &Tools, minutes: u32) -> Result<String> {
     let capture = tools.directory.join("soak.zst");
     let capture = capture.to_str().context("an odd path")?;
     let address = free_address()?;
-    let flags = ["--interval", "1s", "--metrics", &address];
+    let mut load = Load::start(&tools.live)?;
+    // What else fails on the machine is not of the soak.
+    let own = load.netns.to_string();
+    let flags = ["--netns", &own, "--interval", "1s", "--metrics", &address];
     let flags = [&flags[..], &["-w", capture, "-C", "1M", "-W", "3"]].concat();
     let mut watched = Watched::tracer(&tools.tracer, &flags)?;
-    let mut load = Load::start(&tools.live)?;
     let mut told = Vec::new();
     let mut in_events = 0.0;
     for minute in 1..=minutes {
@@ -147,7 +149,7 @@ fn reading(pid: u32, answer: &Value, totals: &Value, netns: u64, in_events: f64)
     let failed = number(answer, "connects")? + number(answer, "binds")? + number(answer, "syns")?;
     let held = process::held(pid)?;
     Ok(Minute {
-        kilobytes: process::memory(pid)?.0 * 1e3,
+        kilobytes: process::allocated(pid)? * 1e3,
         descriptors: held.descriptors,
         threads: held.threads,
         failed,
@@ -179,7 +181,7 @@ fn scrape(address: &str) -> Result<()> {
 fn report(machine: &str, told: &[Minute], files: usize) -> Result<String> {
     let mut table = Table::new([
         "minute",
-        "KB resident",
+        "KB allocated",
         "descriptors",
         "threads",
         "failed",
