@@ -18,7 +18,8 @@ const LONGEST: usize = 4096;
 /// container in version 1 alone. `None`: there is nothing in it.
 pub(crate) fn parse(text: &[u8]) -> Option<Place> {
     let text = String::from_utf8_lossy(text);
-    let places = text.lines().filter_map(line);
+    // A carriage return may be part of a name; the end of a line cannot.
+    let places = text.split('\n').filter_map(line);
     let best = places.max_by_key(|(is_unified, place)| {
         (
             place.container.is_some(),
@@ -48,14 +49,14 @@ fn place(path: &str) -> Place {
         ..Place::default()
     };
     let mut parent = "";
-    for component in path.split('/').filter(|component| !component.is_empty()) {
+    for whole in path.split('/').filter(|component| !component.is_empty()) {
         // `SLICE:RUNTIME:ID`: what a runtime that does not ask systemd makes of a
         // name that was meant for it.
-        let (component, scope) = match component.split_once(':') {
+        let (component, scope) = match whole.split_once(':') {
             Some((slice, scope)) if slice.ends_with(".slice") => {
-                (slice, scope.replacen(':', "-", 1))
+                (slice, Some(scope.replacen(':', "-", 1)))
             }
-            _ => (component, component.to_owned()),
+            _ => (whole, None),
         };
         if let Some(uid) = pod_uid(component) {
             place.pod = Some(Pod {
@@ -64,7 +65,8 @@ fn place(path: &str) -> Place {
                 namespace: None,
             });
         }
-        if let Some(container) = container(&scope, parent) {
+        let container = container(whole, parent).or_else(|| container(&scope?, ""));
+        if let Some(container) = container {
             // What is outside of a container is not the process's unit.
             place.container = Some(container);
             place.unit = None;
@@ -273,6 +275,10 @@ mod tests {
             ),
             ("/lxc/web".into(), (ours("web"), Some("lxc"), None, false)),
             (
+                "/lxc/a.slice:b:c".into(),
+                (ours("a.slice:b:c"), Some("lxc"), None, false),
+            ),
+            (
                 "/machine.slice/systemd-nspawn@web.service/payload".into(),
                 (ours("web"), Some("nspawn"), None, false),
             ),
@@ -386,6 +392,7 @@ mod tests {
         assert_eq!(cgroup(&docker), Some(format!("/docker/{ID}")));
         assert_eq!(cgroup("3:cpu:/\n0::/b\n").as_deref(), Some("/b"));
         assert_eq!(cgroup("3:cpu:/a\n0::/b\n").as_deref(), Some("/b"));
+        assert_eq!(cgroup("0::/a\r\n").as_deref(), Some("/a\r"));
         assert_eq!(
             cgroup("0::/a.scope (deleted)\n").as_deref(),
             Some("/a.scope")

@@ -9,7 +9,7 @@ use crate::{
     cli::Run,
     exit::Failed,
     explain::{finding::BoundUnused, snapshot},
-    host::{btf, facts, netns, pid_namespace, reduce},
+    host::{btf, mountinfo, netns, pid_namespace, reduce},
     probe::Served,
     startup,
 };
@@ -71,8 +71,8 @@ pub(super) struct Namespaces {
 
 /// Looks at everything. Loads and attaches for real, and detaches.
 pub(super) fn look() -> Facts {
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mounted = |kind| facts::mount_of(&mountinfo, kind);
+    let mountinfo = mountinfo::read();
+    let mounted = |kind| mountinfo::mount_of(&mountinfo, kind);
     Facts {
         kernel: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
         effective: reduce::effective(),
@@ -88,7 +88,7 @@ pub(super) fn look() -> Facts {
         counters: namespaces::here()
             .map(|_| ())
             .map_err(|error| error.to_string()),
-        hidepid: hidepid(&mountinfo),
+        hidepid: mountinfo::hidepid(&mountinfo),
         is_host_pid_namespace: pid_namespace::is_hosts(),
         namespaces: reach(),
         bound_unused: snapshot::unlisted([]).0,
@@ -146,19 +146,6 @@ fn kernel_memory() -> (u64, u64) {
     (maps, programs)
 }
 
-/// The option of the mount that /proc is.
-fn hidepid(mountinfo: &str) -> Option<String> {
-    let mount = mountinfo.lines().rfind(|line| {
-        let point = line.split(' ').nth(4);
-        point == Some("/proc") && line.contains(" - proc ")
-    })?;
-    let options = mount.rsplit(' ').next()?;
-    let value = options
-        .split(',')
-        .find_map(|option| option.strip_prefix("hidepid="))?;
-    Some(value.to_owned())
-}
-
 fn reach() -> Namespaces {
     let mut namespaces = Namespaces::default();
     for path in netns::all().values() {
@@ -175,22 +162,4 @@ fn reach() -> Namespaces {
     };
     namespaces.untold = netns::pids().filter(is_untold).count();
     namespaces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_option_of_proc_is_found() {
-        let mountinfo = |options| format!("22 27 0:21 / /proc rw,relatime - proc proc {options}\n");
-        let option = |options| hidepid(&mountinfo(options));
-        assert_eq!(option("rw"), None);
-        assert_eq!(
-            option("rw,gid=4,hidepid=invisible").as_deref(),
-            Some("invisible")
-        );
-        assert_eq!(option("rw,hidepid=2").as_deref(), Some("2"));
-        assert_eq!(hidepid(""), None);
-    }
 }

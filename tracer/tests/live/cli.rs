@@ -285,6 +285,10 @@ pub(crate) const ALL: &[CliTest] = &[
         run: metrics::all,
     },
     CliTest {
+        name: "cli/metrics-crowd",
+        run: metrics::crowd::all,
+    },
+    CliTest {
         name: "cli/readme",
         run: readme::every_command,
     },
