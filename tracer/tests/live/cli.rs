@@ -281,6 +281,10 @@ pub(crate) const ALL: &[CliTest] = &[
         run: hostile::names,
     },
     CliTest {
+        name: "cli/hostile-mount",
+        run: hostile::mount,
+    },
+    CliTest {
         name: "cli/metrics",
         run: metrics::all,
     },

@@ -164,7 +164,7 @@ pub(crate) fn selftest_not_root(path: &Path) -> Result<()> {
     crate::cli::refuses(command.uid(65534).gid(65534), 3, true).map(|_| ())
 }
 
-fn diagnosis(output: &Output) -> Result<Value> {
+pub(crate) fn diagnosis(output: &Output) -> Result<Value> {
     let [object] = &lines(output)?[..] else {
         anyhow::bail!("one object was to come: {output:?}");
     };
