@@ -173,7 +173,7 @@ pub(crate) fn diagnosis(output: &Output) -> Result<Value> {
     Ok(object.clone())
 }
 
-fn level(object: &Value, name: &str) -> Result<(String, String)> {
+pub(crate) fn level(object: &Value, name: &str) -> Result<(String, String)> {
     let checks = object["checks"].as_array().context("no checks")?;
     let check = checks.iter().find(|check| check["name"] == name);
     let check = check.with_context(|| format!("no check {name}"))?;
