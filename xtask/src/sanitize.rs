@@ -53,5 +53,6 @@ fn unit_tests(place: &Place) -> Result<Counts> {
             bail!("the tests ended early ({})", output.status);
         }
     }
+    say::result(&format!("with AddressSanitizer: {}", counts.summary()));
     Ok(counts)
 }
