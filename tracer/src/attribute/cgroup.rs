@@ -65,7 +65,7 @@ fn place(path: &str) -> Place {
                 namespace: None,
             });
         }
-        let container = container(whole, parent).or_else(|| container(&scope?, ""));
+        let container = container(whole, parent).or_else(|| by_runtime(&scope?));
         if let Some(container) = container {
             // What is outside of a container is not the process's unit.
             place.container = Some(container);
@@ -91,19 +91,27 @@ const RUNTIMES: &[(&str, &str)] = &[
     ("libpod-payload-", "podman"),
 ];
 
-fn container(component: &str, parent: &str) -> Option<Container> {
+fn known(id: &str, runtime: Option<&'static str>) -> Option<Container> {
+    Some(Container {
+        id: id.to_owned(),
+        runtime: runtime.map(Cow::Borrowed),
+        name: None,
+    })
+}
+
+/// The word before the id tells.
+fn by_runtime(component: &str) -> Option<Container> {
     let word = component.strip_suffix(".scope").unwrap_or(component);
-    let known = |id: &str, runtime: Option<&'static str>| {
-        Some(Container {
-            id: id.to_owned(),
-            runtime: runtime.map(Cow::Borrowed),
-            name: None,
-        })
-    };
-    for (prefix, runtime) in RUNTIMES {
-        if let Some(id) = word.strip_prefix(prefix).filter(|id| is_id(id)) {
-            return known(id, Some(runtime));
-        }
+    RUNTIMES.iter().find_map(|(prefix, runtime)| {
+        let id = word.strip_prefix(prefix).filter(|id| is_id(id))?;
+        known(id, Some(runtime))
+    })
+}
+
+fn container(component: &str, parent: &str) -> Option<Container> {
+    let found = by_runtime(component);
+    if found.is_some() {
+        return found;
     }
     if let Some(name) = lxc(component, parent) {
         return known(name, Some("lxc"));
@@ -111,6 +119,7 @@ fn container(component: &str, parent: &str) -> Option<Container> {
     if let Some(name) = nspawn(component, parent) {
         return known(&name, Some("nspawn"));
     }
+    let word = component.strip_suffix(".scope").unwrap_or(component);
     if is_id(word) {
         return known(word, (parent == "docker").then_some("docker"));
     }
@@ -365,6 +374,7 @@ mod tests {
             ),
             ("/lxc.monitor.web".into(), (None, None, None, false)),
             // Nearly.
+            ("/a.slice:lxc.payload.b:c".into(), (None, None, None, false)),
             ("/a.service:b/c".into(), (None, None, None, false)),
             (format!("/docker/{}", &ID[1..]), (None, None, None, false)),
             ("/podium/.service".into(), (None, None, None, false)),
