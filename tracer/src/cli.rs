@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use crate::{
     capture::{
@@ -18,6 +18,7 @@ use crate::{
     export::Table,
     filter::Filter,
     host::plan::Choice,
+    output::sanitize::harmless,
     replay::Speed,
     when::{self, When},
 };
@@ -399,7 +400,17 @@ pub(crate) enum Ended {
 /// # Errors
 /// See [`Ended`].
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Ended> {
-    let cli = Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
+    parse_with(&mut Cli::command(), arguments)
+}
+
+/// The same for who parses more than one.
+pub(crate) fn parse_with(
+    definition: &mut clap::Command,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<Cli, Ended> {
+    let matches = definition.try_get_matches_from_mut(arguments);
+    let cli = matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let cli = cli.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             Ended::Answered(error.render().to_string())
         }
@@ -425,7 +436,8 @@ fn wrong(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::MissingRequiredArgument && !missing.is_empty() {
         return format!("{missing} is missing");
     }
-    first_line(&error.render().to_string())
+    // It quotes words, and a pattern may have put names of files among them.
+    harmless(&first_line(&error.render().to_string()))
 }
 
 /// What clap cannot tell about flags that do not go together.
@@ -496,7 +508,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a positive number, at most a million.
-fn speed(text: &str) -> Result<Speed, String> {
+pub(crate) fn speed(text: &str) -> Result<Speed, String> {
     match text.parse() {
         Ok(speed) if speed > 0.0 && speed <= 1e6 => Ok(Speed(speed)),
         _ => Err("expected a number above 0, at most 1000000".into()),
@@ -509,7 +521,6 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 

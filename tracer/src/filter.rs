@@ -174,7 +174,11 @@ impl Filter {
         tell("pid", numbers(&self.pids));
         tell("comm", self.comms.clone());
         tell("uid", numbers(&self.uids));
-        tell("cgroup", self.cgroups.clone());
+        let cgroups = self.cgroups.iter().map(|path| match path.as_str() {
+            "" => "/".to_owned(),
+            path => path.to_owned(),
+        });
+        tell("cgroup", cgroups.collect());
         tell("container", self.containers.clone());
         tell("unit", self.units.clone());
         tell("port", self.ports.iter().map(u16::to_string).collect());

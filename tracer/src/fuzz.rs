@@ -2,6 +2,11 @@
 //!
 //! Only with the feature `fuzz`, and for nobody else.
 
+pub mod place;
+pub mod proc_files;
+pub mod terminal;
+pub mod words;
+
 use std::{io, net::SocketAddr};
 
 use crate::{

@@ -12,7 +12,7 @@ use crate::{
         btf,
         clock::{self, Clocks},
         facts::Facts,
-        hidepid, memory,
+        hidepid, memory, mountinfo,
         mounts::PrivateView,
         netns, pid_namespace, plan,
         plan::{Choice, Purpose},
@@ -73,7 +73,7 @@ pub(crate) fn permitted() -> Result<Privileges, Failed> {
 pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, Startup), Failed> {
     let mut costs = privileges.costs;
     // Held until everything is attached; the hooks do not need it any more.
-    let _view = PrivateView::with_missing_mounts(&mounts()).unwrap_or_else(|error| {
+    let _view = PrivateView::with_missing_mounts(&mountinfo::read()).unwrap_or_else(|error| {
         costs.push(format!(
             "tracefs or cgroup2 is not mounted, and mounting it failed: {error}"
         ));
@@ -128,11 +128,7 @@ fn facts() -> Result<Facts, Failed> {
     })?;
     let facts =
         Facts::from_btf(&types).map_err(|error| Failed::Unsupported(format!("{error:#}")))?;
-    Ok(facts.with_mounts(&mounts()))
-}
-
-fn mounts() -> String {
-    fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
+    Ok(facts.with_mounts(&mountinfo::read()))
 }
 
 /// The kernel refused the maps: by permission or for another reason.

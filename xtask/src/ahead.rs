@@ -42,7 +42,7 @@ impl Ahead {
 
 /// What is built.
 pub(crate) fn inside(place: &Place) -> Result<()> {
-    fuzz::build(place)?;
+    fuzz::build(place, false)?;
     run::check(
         toolchain::cargo()
             .args(["build", "--quiet", "--release", "--package", "tracer"])

@@ -1,27 +1,41 @@
 //! `xtask fuzz`: everything that reads bytes of strangers gets bytes that nobody
-//! thought of, for a bounded time.
+//! thought of, for a bounded time or so many times.
 //!
 //! libFuzzer's coverage is made by LLVM, so stable Rust is enough. What was found
 //! interesting is kept under `target/`, and is where the next run goes on.
 
 mod seeds;
+mod texts;
 
 use crate::live::Counts;
 use crate::place::Place;
-use crate::{run, say, toolchain};
+use crate::{run, sanitize, say, toolchain};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The targets in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 3] = ["capture_reader", "record_parse", "ring_decode"];
+/// The targets in `fuzz/fuzz_targets`, those that need most memory first; each has its
+/// seeds in `seeds.rs`, and an entry in `fuzz/Cargo.toml`.
+const TARGETS: &[&str] = &[
+    "capture_reader",
+    "record_parse",
+    "cgroup_path",
+    "filters",
+    "proc_files",
+    "ring_decode",
+    "sanitise",
+];
+
+/// So many run at a time.
+const AT_ONCE: usize = 2;
 
 /// The build's own target triple keeps the flags away from build scripts.
-const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// What cargo-fuzz passes, without what only a nightly compiler has.
 const FLAGS: &str = "\
@@ -35,11 +49,24 @@ const FLAGS: &str = "\
 /// What one input may take: megabytes of memory, seconds, and its own bytes.
 const LIMITS: [&str; 3] = ["-rss_limit_mb=768", "-timeout=10", "-max_len=65536"];
 
+/// When a target has had enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    After(Duration),
+    /// So many inputs.
+    Runs(u64),
+}
+
 /// For `xtask test`.
-pub(crate) const BRIEF: Duration = Duration::from_secs(15);
+pub(crate) const BRIEF: End = End::After(Duration::from_secs(6));
 
 /// For a person who does not say how long.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: End = End::After(Duration::from_secs(60));
+
+/// So many inputs are to be had in a day at the worst.
+const MOST_RUNS: u64 = 1_000_000_000;
+
+const DAY: u64 = 24 * 3600;
 
 /// Of what a target said, so much is shown if it fails.
 const TAIL: usize = 40;
@@ -51,18 +78,29 @@ const PRINTED: u64 = 4096;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     targets: Vec<&'static str>,
-    time: Duration,
+    end: End,
+    /// With AddressSanitizer: two to three times slower.
+    is_sanitized: bool,
     /// Write the seeds, and run nothing.
     seeds: bool,
 }
 
 impl Choice {
-    /// Every target, for this long.
-    pub(crate) fn all(time: Duration) -> Self {
+    /// Every target, until then.
+    pub(crate) fn all(end: End) -> Self {
         Self {
             targets: TARGETS.to_vec(),
-            time,
+            end,
+            is_sanitized: false,
             seeds: false,
+        }
+    }
+
+    /// The same with AddressSanitizer.
+    pub(crate) fn sanitized(self) -> Self {
+        Self {
+            is_sanitized: true,
+            ..self
         }
     }
 
@@ -74,12 +112,16 @@ impl Choice {
         while let Some(word) = words.next() {
             match *word {
                 "--seeds" => choice.seeds = true,
+                "--sanitize" => choice.is_sanitized = true,
                 "--seconds" => {
-                    let seconds = words.next().and_then(|text| text.parse().ok());
-                    let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
-                    choice.time = Duration::from_secs(seconds.context("--seconds needs a number")?);
+                    let seconds = number(words.next(), DAY).context("--seconds needs a number")?;
+                    choice.end = End::After(Duration::from_secs(seconds));
                 }
-                name => match TARGETS.into_iter().find(|target| *target == name) {
+                "--runs" => {
+                    let runs = number(words.next(), MOST_RUNS).context("--runs needs a number")?;
+                    choice.end = End::Runs(runs);
+                }
+                name => match TARGETS.iter().copied().find(|target| *target == name) {
                     Some(target) => named.push(target),
                     None => bail!("`{name}` is no target; these are: {}", TARGETS.join(", ")),
                 },
@@ -90,6 +132,12 @@ impl Choice {
         }
         Ok(choice)
     }
+}
+
+/// A number from 1 to `most`.
+fn number(word: Option<&&str>, most: u64) -> Option<u64> {
+    let number = word?.parse().ok();
+    number.filter(|number| (1..=most).contains(number))
 }
 
 /// Does what was asked for; says whether all is well.
@@ -104,16 +152,28 @@ pub(crate) fn command(place: &Place, choice: &Choice) -> Result<bool> {
 
 /// Builds and runs the targets: each passes or fails.
 pub(crate) fn fuzz(place: &Place, choice: &Choice) -> Result<Counts> {
-    let programs = build(place)?;
-    let mut counts = Counts::default();
-    for target in &choice.targets {
-        if one(place, &programs, target, choice.time)? {
-            counts.passed += 1;
-        } else {
-            counts.failed += 1;
+    let programs = build(place, choice.is_sanitized)?;
+    let next = AtomicUsize::new(0);
+    let some = || -> Result<Counts> {
+        let mut counts = Counts::default();
+        while let Some(target) = choice.targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if one(place, &programs, target, choice.end)? {
+                counts.passed += 1;
+            } else {
+                counts.failed += 1;
+            }
         }
-    }
-    Ok(counts)
+        Ok(counts)
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(some)).collect();
+        let mut total = Counts::default();
+        for worker in workers {
+            let counts = worker.join().ok().context("a thread ended early")?;
+            total.add(counts?);
+        }
+        Ok(total)
+    })
 }
 
 /// libFuzzer itself is C++.
@@ -122,17 +182,24 @@ pub(crate) fn need_compiler() -> Result<()> {
 }
 
 /// Where the programs are.
-pub(crate) fn build(place: &Place) -> Result<PathBuf> {
+pub(crate) fn build(place: &Place, is_sanitized: bool) -> Result<PathBuf> {
     need_compiler()?;
     say::note("building the fuzz targets");
-    let target = home(place);
+    let mut target = home(place);
+    let mut flags = FLAGS.to_owned();
+    let mut command = toolchain::cargo();
+    if is_sanitized {
+        target = target.join("sanitized");
+        flags = format!("{flags} {}", sanitize::FLAG);
+        sanitize::permit(&mut command);
+    }
     run::check(
-        toolchain::cargo()
+        command
             .args(["build", "--quiet", "--release", "--target", TRIPLE])
             .arg("--target-dir")
             .arg(&target)
             .current_dir(place.root.join("fuzz"))
-            .env("RUSTFLAGS", FLAGS),
+            .env("RUSTFLAGS", flags),
     )?;
     Ok(target.join(TRIPLE).join("release"))
 }
@@ -142,18 +209,34 @@ fn home(place: &Place) -> PathBuf {
     place.target.join("fuzz")
 }
 
-fn one(place: &Place, programs: &Path, target: &str, time: Duration) -> Result<bool> {
+fn one(place: &Place, programs: &Path, target: &str, end: End) -> Result<bool> {
     let kept = home(place).join("corpus").join(target);
     let found = home(place).join("found").join(target);
     for directory in [&kept, &found] {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     }
-    say::note(&format!("fuzzing {target} for {} s", time.as_secs()));
+    let (wanted, flag, time) = match end {
+        End::After(time) => {
+            let seconds = time.as_secs();
+            (
+                format!("for {seconds} s"),
+                format!("-max_total_time={seconds}"),
+                time,
+            )
+        }
+        End::Runs(runs) => (
+            format!("{runs} times"),
+            format!("-runs={runs}"),
+            Duration::from_secs(DAY),
+        ),
+    };
+    say::note(&format!("fuzzing {target} {wanted}"));
+    let begun = Instant::now();
     let program = programs.join(target);
     let mut command = Command::new(&program);
     command
         .args([&kept, &seeds::directory(&place.root, target)])
-        .arg(format!("-max_total_time={}", time.as_secs()))
+        .arg(flag)
         .arg(format!("-artifact_prefix={}/", found.display()))
         .args(LIMITS)
         .arg("-print_final_stats=1");
@@ -162,7 +245,10 @@ fn one(place: &Place, programs: &Path, target: &str, time: Duration) -> Result<b
     let inputs = number("stat::number_of_executed_units:");
     let memory = number("stat::peak_rss_mb:");
     if status.is_some_and(|status| status.success()) && inputs > 0 {
-        say::result(&format!("fuzz {target} ok: {inputs} inputs, {memory} MB"));
+        let seconds = begun.elapsed().as_secs();
+        say::result(&format!(
+            "fuzz {target} ok: {inputs} inputs in {seconds} s, {memory} MB"
+        ));
         return Ok(true);
     }
     let how = status.map_or("it did not end".to_owned(), |status| status.to_string());
@@ -230,9 +316,10 @@ mod tests {
         assert_eq!(Choice::parse(&[])?, Choice::all(LONG));
         let one = Choice::parse(&["ring_decode", "--seconds", "5"])?;
         assert_eq!(one.targets, ["ring_decode"]);
-        assert_eq!(one.time, Duration::from_secs(5));
+        assert_eq!(one.end, End::After(Duration::from_secs(5)));
+        assert_eq!(Choice::parse(&["--runs", "9"])?.end, End::Runs(9));
         assert!(Choice::parse(&["--seeds"])?.seeds);
-        for wrong in [&["ring"][..], &["--seconds"], &["--seconds", "0"]] {
+        for wrong in [&["ring"][..], &["--seconds"], &["--runs", "0"]] {
             assert!(Choice::parse(wrong).is_err(), "{wrong:?}");
         }
         Ok(())
@@ -255,7 +342,9 @@ mod tests {
             files.push(entry?.file_name().to_string_lossy().into_owned());
         }
         files.sort();
-        assert_eq!(files, TARGETS.map(|target| format!("{target}.rs")));
+        let mut targets: Vec<_> = TARGETS.iter().map(|name| format!("{name}.rs")).collect();
+        targets.sort();
+        assert_eq!(files, targets);
         for target in TARGETS {
             let directory = seeds::directory(&root, target);
             assert!(fs::read_dir(&directory)?.count() > 2, "{target}");

@@ -8,6 +8,7 @@ mod browser;
 mod btf;
 mod cases;
 mod debian;
+mod deps;
 mod dist;
 mod ebpf;
 mod elf;
@@ -20,6 +21,7 @@ mod place;
 mod run;
 mod rust_src;
 mod rustc_wrapper;
+mod sanitize;
 mod say;
 mod source_digest;
 mod test;
@@ -60,9 +62,12 @@ cargo xtask vm [--kernel SERIES]... [--tier TIER]... [--filter TEXT] [--boot WOR
                                run the live tests in virtual machines; WORD is given to the kernel
 cargo xtask dist [--check]     pack what users download into target/dist; --check installs the package
                                in a clean Debian and runs it in a virtual machine
-cargo xtask fuzz [TARGET]... [--seconds N]
-                               give the readers of captures, records and events bytes that
-                               nobody thought of; --seeds makes anew what they begin with
+cargo xtask fuzz [TARGET]... [--seconds N] [--runs N] [--sanitize]
+                               give everything that reads texts of strangers bytes that nobody
+                               thought of; --seeds makes anew what they begin with
+cargo xtask sanitize           run the unit tests and, briefly, all fuzz targets with AddressSanitizer
+cargo xtask deps               check licences, advisories, duplicates and sources of all crates, and
+                               that each is used and wants no newer Rust
 cargo xtask test [--no-vm]     run every test: unit, live on this kernel, live in virtual machines";
 
 fn main() -> ExitCode {
@@ -116,6 +121,8 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         ["btf"] => write_btf(&Place::find()?).map(|()| true)?,
         ["vm", flags @ ..] => test::vms(&Place::find()?, &choice(flags)?)?,
         ["fuzz", words @ ..] => fuzz::command(&Place::find()?, &fuzz::Choice::parse(words)?)?,
+        ["deps"] => deps::command(&Place::find()?)?,
+        ["sanitize"] => sanitize::command(&Place::find()?)?,
         ["test"] => test::all(&Place::find()?, true)?,
         ["test", "--no-vm"] => test::all(&Place::find()?, false)?,
         words => bail!("`{}` is not a command\n{USAGE}", words.join(" ")),

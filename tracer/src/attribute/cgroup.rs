@@ -18,7 +18,8 @@ const LONGEST: usize = 4096;
 /// container in version 1 alone. `None`: there is nothing in it.
 pub(crate) fn parse(text: &[u8]) -> Option<Place> {
     let text = String::from_utf8_lossy(text);
-    let places = text.lines().filter_map(line);
+    // A carriage return may be part of a name; the end of a line cannot.
+    let places = text.split('\n').filter_map(line);
     let best = places.max_by_key(|(is_unified, place)| {
         (
             place.container.is_some(),
@@ -48,14 +49,14 @@ fn place(path: &str) -> Place {
         ..Place::default()
     };
     let mut parent = "";
-    for component in path.split('/').filter(|component| !component.is_empty()) {
+    for whole in path.split('/').filter(|component| !component.is_empty()) {
         // `SLICE:RUNTIME:ID`: what a runtime that does not ask systemd makes of a
         // name that was meant for it.
-        let (component, scope) = match component.split_once(':') {
+        let (component, scope) = match whole.split_once(':') {
             Some((slice, scope)) if slice.ends_with(".slice") => {
-                (slice, scope.replacen(':', "-", 1))
+                (slice, Some(scope.replacen(':', "-", 1)))
             }
-            _ => (component, component.to_owned()),
+            _ => (whole, None),
         };
         if let Some(uid) = pod_uid(component) {
             place.pod = Some(Pod {
@@ -64,7 +65,8 @@ fn place(path: &str) -> Place {
                 namespace: None,
             });
         }
-        if let Some(container) = container(&scope, parent) {
+        let container = container(whole, parent).or_else(|| by_runtime(&scope?));
+        if let Some(container) = container {
             // What is outside of a container is not the process's unit.
             place.container = Some(container);
             place.unit = None;
@@ -89,19 +91,27 @@ const RUNTIMES: &[(&str, &str)] = &[
     ("libpod-payload-", "podman"),
 ];
 
-fn container(component: &str, parent: &str) -> Option<Container> {
+fn known(id: &str, runtime: Option<&'static str>) -> Option<Container> {
+    Some(Container {
+        id: id.to_owned(),
+        runtime: runtime.map(Cow::Borrowed),
+        name: None,
+    })
+}
+
+/// The word before the id tells.
+fn by_runtime(component: &str) -> Option<Container> {
     let word = component.strip_suffix(".scope").unwrap_or(component);
-    let known = |id: &str, runtime: Option<&'static str>| {
-        Some(Container {
-            id: id.to_owned(),
-            runtime: runtime.map(Cow::Borrowed),
-            name: None,
-        })
-    };
-    for (prefix, runtime) in RUNTIMES {
-        if let Some(id) = word.strip_prefix(prefix).filter(|id| is_id(id)) {
-            return known(id, Some(runtime));
-        }
+    RUNTIMES.iter().find_map(|(prefix, runtime)| {
+        let id = word.strip_prefix(prefix).filter(|id| is_id(id))?;
+        known(id, Some(runtime))
+    })
+}
+
+fn container(component: &str, parent: &str) -> Option<Container> {
+    let found = by_runtime(component);
+    if found.is_some() {
+        return found;
     }
     if let Some(name) = lxc(component, parent) {
         return known(name, Some("lxc"));
@@ -109,6 +119,7 @@ fn container(component: &str, parent: &str) -> Option<Container> {
     if let Some(name) = nspawn(component, parent) {
         return known(&name, Some("nspawn"));
     }
+    let word = component.strip_suffix(".scope").unwrap_or(component);
     if is_id(word) {
         return known(word, (parent == "docker").then_some("docker"));
     }
@@ -273,6 +284,10 @@ mod tests {
             ),
             ("/lxc/web".into(), (ours("web"), Some("lxc"), None, false)),
             (
+                "/lxc/a.slice:b:c".into(),
+                (ours("a.slice:b:c"), Some("lxc"), None, false),
+            ),
+            (
                 "/machine.slice/systemd-nspawn@web.service/payload".into(),
                 (ours("web"), Some("nspawn"), None, false),
             ),
@@ -359,6 +374,7 @@ mod tests {
             ),
             ("/lxc.monitor.web".into(), (None, None, None, false)),
             // Nearly.
+            ("/a.slice:lxc.payload.b:c".into(), (None, None, None, false)),
             ("/a.service:b/c".into(), (None, None, None, false)),
             (format!("/docker/{}", &ID[1..]), (None, None, None, false)),
             ("/podium/.service".into(), (None, None, None, false)),
@@ -386,6 +402,7 @@ mod tests {
         assert_eq!(cgroup(&docker), Some(format!("/docker/{ID}")));
         assert_eq!(cgroup("3:cpu:/\n0::/b\n").as_deref(), Some("/b"));
         assert_eq!(cgroup("3:cpu:/a\n0::/b\n").as_deref(), Some("/b"));
+        assert_eq!(cgroup("0::/a\r\n").as_deref(), Some("/a\r"));
         assert_eq!(
             cgroup("0::/a.scope (deleted)\n").as_deref(),
             Some("/a.scope")

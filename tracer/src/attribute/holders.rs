@@ -133,7 +133,7 @@ fn listeners_in(table: &str) -> Vec<u64> {
 }
 
 /// The inode in a row of /proc/net/tcp whose state is LISTEN (0A).
-fn listening_row(row: &str) -> Option<u64> {
+pub(crate) fn listening_row(row: &str) -> Option<u64> {
     let mut fields = row.split_ascii_whitespace();
     if fields.nth(3)? != "0A" {
         return None;

@@ -3,7 +3,7 @@
 //! What the kernel side saw on a process's behalf (pid, start time, name) is
 //! always right; /proc adds to it only where it still shows the same process.
 
-mod cgroup;
+pub(crate) mod cgroup;
 pub(crate) mod holders;
 mod names;
 pub(crate) mod namespaces;

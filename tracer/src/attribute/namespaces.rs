@@ -320,7 +320,7 @@ pub(crate) fn read(netstat: &File) -> io::Result<Netstat> {
 }
 
 /// /proc/net/netstat: a line of names, then a line of values, per group.
-fn parse(text: &str) -> Option<Netstat> {
+pub(crate) fn parse(text: &str) -> Option<Netstat> {
     let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
     let (names, values) = (lines.next()?, lines.next()?);
     let mut netstat = Netstat::default();

@@ -112,7 +112,7 @@ fn read(pid: u32) -> Option<(u64, Process)> {
     let stat = parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
     let cmdline = cmdline(pid).ok();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok();
+    let status = fs::read(format!("/proc/{pid}/status")).ok();
     let place = place(pid);
     if start_ticks(pid)? != stat.start {
         return None;
@@ -135,10 +135,10 @@ pub(super) fn place(pid: u32) -> Option<Place> {
     cgroup::parse(&fs::read(format!("/proc/{pid}/cgroup")).ok()?)
 }
 
-struct Stat {
-    comm: Vec<u8>,
-    start: u64,
-    is_kernel_thread: bool,
+pub(crate) struct Stat {
+    pub(crate) comm: Vec<u8>,
+    pub(crate) start: u64,
+    pub(crate) is_kernel_thread: bool,
 }
 
 /// `PF_KTHREAD` of the flags field (include/linux/sched.h).
@@ -146,7 +146,7 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Parses `/proc/PID/stat` (proc_pid_stat(5)). The name may hold anything,
 /// blanks and parentheses included, so it ends at the last parenthesis.
-fn parse_stat(stat: &[u8]) -> Option<Stat> {
+pub(crate) fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let open = stat.iter().position(|byte| *byte == b'(')?;
     let close = stat.iter().rposition(|byte| *byte == b')')?;
     let comm = stat.get(open + 1..close)?.to_vec();
@@ -173,7 +173,7 @@ fn cmdline(pid: u32) -> io::Result<Vec<u8>> {
     Ok(join_arguments(bytes))
 }
 
-fn join_arguments(mut cmdline: Vec<u8>) -> Vec<u8> {
+pub(crate) fn join_arguments(mut cmdline: Vec<u8>) -> Vec<u8> {
     let most = usize::try_from(CMDLINE).unwrap_or(usize::MAX);
     if cmdline.len() > most {
         cmdline.truncate(most);
@@ -190,10 +190,13 @@ fn join_arguments(mut cmdline: Vec<u8>) -> Vec<u8> {
     cmdline
 }
 
-/// The first number of the line `Uid:` in `/proc/PID/status`.
-fn real_uid(status: &str) -> Option<u32> {
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+/// The first number of the line `Uid:` in `/proc/PID/status`. The name in it need not
+/// be text, but has no end of line (proc_task_name, fs/proc/array.c).
+pub(crate) fn real_uid(status: &[u8]) -> Option<u32> {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let numbers = lines.find_map(|line| line.strip_prefix(b"Uid:"))?;
+    let numbers = std::str::from_utf8(numbers).ok()?;
+    numbers.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -228,6 +231,14 @@ mod tests {
         }
         assert!(parse_stat(b"").is_none());
         assert!(parse_stat(b")(").is_none());
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_no_user() {
+        let status = b"Name:\t\xff\\nUid:\t1\nUmask:\t0022\nUid:\t33\t0\t0\t0\n";
+        assert_eq!(real_uid(status), Some(33));
+        assert_eq!(real_uid(b"Uid:\t\xff\n"), None);
+        assert_eq!(real_uid(b""), None);
     }
 
     #[test]

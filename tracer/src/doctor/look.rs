@@ -9,7 +9,7 @@ use crate::{
     cli::Run,
     exit::Failed,
     explain::{finding::BoundUnused, snapshot},
-    host::{btf, facts, hidepid, netns, pid_namespace, reduce},
+    host::{btf, hidepid, mountinfo, netns, pid_namespace, reduce},
     probe::Served,
     startup,
 };
@@ -75,8 +75,8 @@ pub(super) struct Namespaces {
 
 /// Looks at everything. Loads and attaches for real, and detaches.
 pub(super) fn look() -> Facts {
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mounted = |kind| facts::mount_of(&mountinfo, kind);
+    let mountinfo = mountinfo::read();
+    let mounted = |kind| mountinfo::mount_of(&mountinfo, kind);
     Facts {
         kernel: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
         effective: reduce::effective(),
@@ -93,7 +93,7 @@ pub(super) fn look() -> Facts {
         counters: namespaces::here()
             .map(|_| ())
             .map_err(|error| error.to_string()),
-        hidepid: hidepid::option(&mountinfo),
+        hidepid: mountinfo::hidepid(&mountinfo),
         hides_processes: hidepid::hides(),
         is_host_pid_namespace: pid_namespace::is_hosts(),
         namespaces: reach(),

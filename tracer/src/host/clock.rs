@@ -1,15 +1,14 @@
 //! Kernel events carry `CLOCK_BOOTTIME`; people read wall-clock time.
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::{
+    param,
+    time::{ClockId, clock_gettime},
+};
 
-/// Nanoseconds of a clock; 0 if the kernel does not have it.
-fn nanoseconds(clock: libc::clockid_t) -> i64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `now` is valid for writing for the whole call.
-    unsafe { libc::clock_gettime(clock, &raw mut now) };
+/// Nanoseconds of a clock.
+fn nanoseconds(clock: ClockId) -> i64 {
+    let now = clock_gettime(clock);
     now.tv_sec
         .saturating_mul(1_000_000_000)
         .saturating_add(now.tv_nsec)
@@ -18,7 +17,7 @@ fn nanoseconds(clock: libc::clockid_t) -> i64 {
 /// Wall-clock time of a moment given in nanoseconds of `CLOCK_BOOTTIME`. The
 /// two clocks are compared anew each time, so a stepped clock is followed.
 pub(crate) fn wall_time(boottime_ns: u64) -> Timestamp {
-    let offset = nanoseconds(libc::CLOCK_REALTIME) - nanoseconds(libc::CLOCK_BOOTTIME);
+    let offset = nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Boottime);
     let at = offset.saturating_add_unsigned(boottime_ns);
     Timestamp::UNIX_EPOCH
         .checked_add(SignedDuration::from_nanos(at))
@@ -36,18 +35,16 @@ pub(crate) struct Clocks {
 /// Reads them one after another, which takes less than a microsecond.
 pub(crate) fn now() -> Clocks {
     Clocks {
-        realtime: nanoseconds(libc::CLOCK_REALTIME),
-        boottime: nanoseconds(libc::CLOCK_BOOTTIME),
-        monotonic: nanoseconds(libc::CLOCK_MONOTONIC),
+        realtime: nanoseconds(ClockId::Realtime),
+        boottime: nanoseconds(ClockId::Boottime),
+        monotonic: nanoseconds(ClockId::Monotonic),
     }
 }
 
 /// How many clock ticks a second `/proc/PID/stat` counts in (sysconf(3)).
 pub(crate) fn ticks_per_second() -> u64 {
-    // SAFETY: sysconf has no preconditions.
-    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    u64::try_from(ticks)
-        .ok()
-        .filter(|ticks| *ticks > 0)
-        .unwrap_or(100)
+    match param::clock_ticks_per_second() {
+        0 => 100,
+        ticks => ticks,
+    }
 }

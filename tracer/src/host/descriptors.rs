@@ -53,7 +53,7 @@ pub(crate) fn holders(wanted: impl Fn(u64) -> bool) -> HashMap<u64, Vec<u32>> {
 }
 
 /// The number in `socket:[N]`.
-fn socket_inode(link: &[u8]) -> Option<u64> {
+pub(crate) fn socket_inode(link: &[u8]) -> Option<u64> {
     let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(number).ok()?.parse().ok()
 }

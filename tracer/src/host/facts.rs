@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use anyhow::Result;
 use tracer_common::{ABSENT, Config};
 
-use super::btf::{Function, KernelTypes};
+use super::{
+    btf::{Function, KernelTypes},
+    mountinfo,
+};
 
 /// Functions whose presence and argument count a plan may depend on.
 pub(crate) const FUNCTIONS: &[&str] = &[
@@ -82,37 +85,9 @@ impl Facts {
 
     /// Adds what `/proc/self/mountinfo` tells.
     pub(crate) fn with_mounts(mut self, mountinfo: &str) -> Self {
-        self.cgroup2 = cgroup2_root(mountinfo);
+        self.cgroup2 = mountinfo::cgroup2_root(mountinfo);
         self
     }
-}
-
-/// The mount point of the cgroup2 hierarchy's root in `/proc/self/mountinfo`
-/// (proc_pid_mountinfo(5)): a mount of a subtree would miss sockets.
-fn cgroup2_root(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mut mount = mount.split(' ').skip(3);
-        let (root, point) = (mount.next()?, mount.next()?);
-        let is_cgroup2 = file_system.split(' ').next() == Some("cgroup2");
-        (is_cgroup2 && root == "/").then(|| PathBuf::from(unescape(point)))
-    })
-}
-
-/// Where a file system of this kind is mounted.
-pub(crate) fn mount_of(mountinfo: &str, kind: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let point = mount.split(' ').nth(4)?;
-        (file_system.split(' ').next() == Some(kind)).then(|| PathBuf::from(unescape(point)))
-    })
-}
-
-/// mountinfo writes blanks in paths as `\040`.
-fn unescape(path: &str) -> String {
-    path.replace("\\040", " ")
-        .replace("\\011", "\t")
-        .replace("\\134", "\\")
 }
 
 /// Fills [`Config`] from the types; what a kernel lacks stays [`ABSENT`].
@@ -180,21 +155,6 @@ fn offsets(types: &KernelTypes<'_>) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn finds_the_root_of_cgroup2_among_mounts() {
-        let mountinfo = "\
-24 1 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw
-30 24 0:26 /docker/x /mnt/part rw - cgroup2 cgroup2 rw
-31 24 0:26 / /sys/fs/cgroup/uni\\040fied rw,relatime shared:4 - cgroup2 cgroup2 rw
-";
-        assert_eq!(
-            cgroup2_root(mountinfo),
-            Some(PathBuf::from("/sys/fs/cgroup/uni fied"))
-        );
-        assert_eq!(cgroup2_root("24 1 0:22 / /sys rw - sysfs sysfs rw"), None);
-        assert_eq!(cgroup2_root("nonsense\n\n - \n"), None);
-    }
 
     #[test]
     fn refuses_what_is_not_btf() {

@@ -11,34 +11,3 @@ pub(crate) fn hides() -> bool {
     let is_shown = |process| fs::read(format!("/proc/{process}/stat")).is_ok();
     is_shown("self") && !is_shown("1")
 }
-
-/// The option of the mount that /proc is.
-pub(crate) fn option(mountinfo: &str) -> Option<String> {
-    let mount = mountinfo.lines().rfind(|line| {
-        let point = line.split(' ').nth(4);
-        point == Some("/proc") && line.contains(" - proc ")
-    })?;
-    let options = mount.rsplit(' ').next()?;
-    let value = options
-        .split(',')
-        .find_map(|option| option.strip_prefix("hidepid="))?;
-    Some(value.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_option_of_proc_is_found() {
-        let mountinfo = |options| format!("22 27 0:21 / /proc rw,relatime - proc proc {options}\n");
-        let option = |options| option(&mountinfo(options));
-        assert_eq!(option("rw"), None);
-        assert_eq!(
-            option("rw,gid=4,hidepid=invisible").as_deref(),
-            Some("invisible")
-        );
-        assert_eq!(option("rw,hidepid=2").as_deref(), Some("2"));
-        assert_eq!(super::option(""), None);
-    }
-}

@@ -11,6 +11,7 @@ pub(crate) mod descriptors;
 pub(crate) mod facts;
 pub(crate) mod hidepid;
 pub(crate) mod memory;
+pub(crate) mod mountinfo;
 pub(crate) mod mounts;
 pub(crate) mod netns;
 pub(crate) mod pid_namespace;

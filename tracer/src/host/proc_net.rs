@@ -37,7 +37,7 @@ pub(crate) fn list(protocol: Protocol, states: u32) -> io::Result<Vec<Row>> {
 }
 
 /// One row (get_tcp4_sock and others, net/ipv4/tcp_ipv4.c).
-fn row(line: &str) -> Option<Row> {
+pub(crate) fn row(line: &str) -> Option<Row> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let field = |index: usize| fields.get(index).copied();
     let hexadecimal = |text: &str| u32::from_str_radix(text, 16).ok();

@@ -62,18 +62,19 @@ fn text(name: &str) -> Option<String> {
 }
 
 /// `32768 60999`
-fn pair(text: &str) -> Option<(u16, u16)> {
+pub(crate) fn pair(text: &str) -> Option<(u16, u16)> {
     let mut numbers = text.split_ascii_whitespace().map(str::parse);
     let (low, high) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     (low <= high).then_some((low, high))
 }
 
 /// `8080,9000-9010`
-fn ranges(text: &str) -> Vec<(u16, u16)> {
+pub(crate) fn ranges(text: &str) -> Vec<(u16, u16)> {
     text.split(',')
         .filter_map(|range| {
             let (low, high) = range.split_once('-').unwrap_or((range, range));
-            Some((low.parse().ok()?, high.parse().ok()?))
+            let (low, high) = (low.parse().ok()?, high.parse().ok()?);
+            (low <= high).then_some((low, high))
         })
         .collect()
 }
@@ -112,6 +113,7 @@ mod tests {
         assert_eq!(pair("x 1"), None);
         assert_eq!(ranges(""), []);
         assert_eq!(ranges("8080,9000-9010"), [(8080, 8080), (9000, 9010)]);
+        assert_eq!(ranges("9000-90,x,1-x,7"), [(7, 7)]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A process chooses its own name, arguments and paths. Control characters
 //! (C0, DEL, C1) would let it drive the terminal of whoever watches, and
-//! bidirectional controls would let it reorder what is read (Unicode TR 36).
+//! bidirectional controls would let it reorder what is read (Unicode TR 36). What is
+//! not seen at all would let it look like another.
 
 use std::fmt::Write;
 
@@ -43,7 +44,7 @@ pub(crate) fn json_harmless(line: &[u8]) -> String {
         // In JSON these stand between tokens only.
         if matches!(character, '\t' | '\r') {
             shown.push(' ');
-        } else if character.is_control() || reorders(character) {
+        } else if character.is_control() || misleads(character) {
             for unit in character.encode_utf16(&mut [0; 2]) {
                 let _ = write!(shown, "\\u{unit:04x}");
             }
@@ -59,18 +60,29 @@ fn push(shown: &mut String, character: char) {
     let _ = match character {
         '\\' => write!(shown, "\\\\"),
         _ if character.is_ascii_control() => write!(shown, "\\x{code:02x}"),
-        _ if character.is_control() || reorders(character) => write!(shown, "\\u{{{code:x}}}"),
+        _ if character.is_control() || misleads(character) => write!(shown, "\\u{{{code:x}}}"),
         _ => write!(shown, "{character}"),
     };
 }
 
-/// Bidirectional controls, line and paragraph separators, and the invisible
-/// characters that hide text.
-fn reorders(character: char) -> bool {
+/// Bidirectional controls and all other format characters, line and paragraph
+/// separators (Unicode's categories Cf, Zl, Zp), and what else is drawn as nothing
+/// (Default_Ignorable_Code_Point): fillers and variation selectors.
+fn misleads(character: char) -> bool {
+    // Nearly everything.
+    if character.is_ascii() {
+        return false;
+    }
     matches!(
         character,
-        '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+            | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
@@ -94,6 +106,10 @@ mod tests {
             (b"\x7f", "\\x7f"),
             ("\u{9b}2J".as_bytes(), "\\u{9b}2J"),
             ("\u{202e}gpj.exe".as_bytes(), "\\u{202e}gpj.exe"),
+            (
+                "ngi\u{ad}nx\u{fe0f}\u{3164}".as_bytes(),
+                "ngi\\u{ad}nx\\u{fe0f}\\u{3164}",
+            ),
             (b"\xff\xfe", "\\xff\\xfe"),
             (b"a\\b", "a\\\\b"),
         ];

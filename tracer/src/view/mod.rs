@@ -29,6 +29,7 @@ use crossterm::{
 use futures_core::Stream;
 use jiff::Timestamp;
 use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect};
+use rustix::process::{self, kill_current_process_group};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
@@ -221,9 +222,8 @@ impl View {
             screen.easel.settle();
         }
         term::give_back()?;
-        // SAFETY: kill has no memory effects; 0 means our own process group, as if
-        // the terminal had sent it.
-        unsafe { libc::kill(0, libc::SIGTSTP) };
+        // As if the terminal had sent it.
+        kill_current_process_group(process::Signal::TSTP)?;
         term::take()?;
         self.clear();
         Ok(())

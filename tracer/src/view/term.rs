@@ -169,26 +169,19 @@ impl Easel {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs::File,
-        io::Read,
-        os::fd::{FromRawFd, OwnedFd},
-    };
+    use std::{fs::File, io::Read};
+
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
     use super::*;
 
     /// A terminal: the side of who looks at it, and the program's side.
     fn terminal() -> io::Result<(File, File)> {
-        let (mut master, mut slave) = (-1, -1);
-        let (name, termios, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
-        // SAFETY: both descriptors are valid to write; null means the defaults.
-        let opened = unsafe { libc::openpty(&mut master, &mut slave, name, termios, size) };
-        if opened != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: openpty() gave both to us, and to nobody else.
-        let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok((own(master).into(), own(slave).into()))
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        let looker = openpt(flags)?;
+        unlockpt(&looker)?;
+        let program = ioctl_tiocgptpeer(&looker, flags)?;
+        Ok((looker.into(), program.into()))
     }
 
     /// The part of the state that a program could spoil, as `stty` shows it.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     process::{self, Command},
     runtime::Handle,
@@ -126,16 +127,18 @@ impl Child {
 
     /// Hands a signal to the running command, whose end then ends tracer too.
     /// `false`: there is none, or it has had its chance.
-    pub(super) fn pass_on(&mut self, signal: libc::c_int) -> bool {
+    pub(super) fn pass_on(&mut self, signal: Signal) -> bool {
         let pid = self.process.as_ref().and_then(process::Child::id);
-        let Some(pid) = pid.and_then(|pid| libc::pid_t::try_from(pid).ok()) else {
+        let pid = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+        let Some(pid) = pid else {
             return false;
         };
         if std::mem::replace(&mut self.was_signalled, true) {
             return false;
         }
-        // SAFETY: kill has no memory effects; the pid is our unreaped child's.
-        unsafe { libc::kill(pid, signal) };
+        // Our child, and nobody has waited for it: the pid is still its. An error: it
+        // has ended by itself.
+        let _ = kill_process(pid, signal);
         true
     }
 }

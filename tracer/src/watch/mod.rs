@@ -9,6 +9,7 @@ use std::{os::unix::ffi::OsStrExt, time::Duration};
 
 use anyhow::Context;
 use jiff::tz::TimeZone;
+use rustix::process;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
@@ -228,10 +229,10 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> libc::c_int {
+    async fn next(&mut self) -> process::Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => libc::SIGINT,
-            _ = self.terminate.recv() => libc::SIGTERM,
+            _ = self.interrupt.recv() => process::Signal::INT,
+            _ = self.terminate.recv() => process::Signal::TERM,
         }
     }
 }

@@ -309,8 +309,16 @@ pub(crate) const ALL: &[CliTest] = &[
         run: hostile::names,
     },
     CliTest {
+        name: "cli/hostile-mount",
+        run: hostile::mount,
+    },
+    CliTest {
         name: "cli/metrics",
         run: metrics::all,
+    },
+    CliTest {
+        name: "cli/metrics-crowd",
+        run: metrics::crowd::all,
     },
     CliTest {
         name: "cli/readme",

@@ -1,7 +1,11 @@
-//! Names that would drive a terminal, on a terminal, in every verb that shows them.
+//! Names that would drive a terminal, on a terminal, in every verb that shows them; and
+//! one that would make a file of /proc unreadable.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::thread;
@@ -13,7 +17,7 @@ use crate::case::Skip;
 use crate::netns::Namespace;
 use crate::record::Directory;
 use crate::role::Role;
-use crate::{limits, sys, tracer};
+use crate::{cli, guest, limits, sys, tracer, trust};
 
 /// A name (the kernel keeps 15 bytes), and what of it is to be seen: the clipboard,
 /// the screen, the order of letters, no UTF-8, a control of one byte and of two,
@@ -30,6 +34,39 @@ const NAMES: [(&[u8], &str); 7] = [
     ),
     (b"a\r\n-- totals", r"a\x0d\x0a-- totals"),
 ];
+
+/// Somebody has mounted something where the path is no text: what is mounted elsewhere
+/// is found all the same.
+pub(crate) fn mount(path: &Path) -> Result<()> {
+    let directory = Directory::new()?;
+    let point = directory.path.join(OsStr::from_bytes(b"\xff\n - "));
+    std::fs::create_dir(&point)?;
+    let found = |is_mounted: bool| -> Result<Vec<(String, String)>> {
+        let mut command = tracer::verb(path, "doctor");
+        command.args(["--format", "json"]).current_dir(&point);
+        if is_mounted {
+            mount_here(&mut command);
+        }
+        let object = trust::diagnosis(&cli::output(&mut command)?)?;
+        let names = ["cgroup2", "tracefs", "syn_drop"].iter();
+        names.map(|name| trust::level(&object, name)).collect()
+    };
+    let (without, with) = (found(false)?, found(true)?);
+    ensure!(without == with, "{without:?}, but then {with:?}");
+    Ok(())
+}
+
+/// A file system on the command's directory, in a mount namespace of its own.
+fn mount_here(command: &mut Command) {
+    let mount = || {
+        // SAFETY: between fork and exec there is one thread, whose mounts become private.
+        sys::check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+        guest::mount("none", "/", "none", libc::MS_REC | libc::MS_PRIVATE)?;
+        guest::mount("none", ".", "tmpfs", 0)
+    };
+    // SAFETY: as for `cli::hide_btf`.
+    unsafe { command.pre_exec(mount) };
+}
 
 /// Runs it on a terminal and returns what that got.
 fn shown(command: &mut Command) -> Result<(ExitStatus, Vec<u8>)> {

@@ -1,5 +1,7 @@
 //! `--metrics`: what a scrape tells of failures, listeners and ports that are real.
 
+pub(crate) mod crowd;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Where fuzzing begins: small inputs that reach far into what is tested, made
 //! of a golden capture.
 
+use super::texts::{CGROUPS, NAMES, PROC_FILES, WORDS};
 use crate::{run, say};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -30,8 +31,12 @@ pub(super) fn write(root: &Path) -> Result<()> {
     let capture = fs::read(&file).context(GOLDEN)?;
     for (target, seeds) in [
         ("capture_reader", captures(capture, &lines)),
+        ("cgroup_path", texts(CGROUPS)),
+        ("filters", texts(WORDS)),
+        ("proc_files", texts(PROC_FILES)),
         ("record_parse", records(&lines)?),
         ("ring_decode", events()),
+        ("sanitise", texts(NAMES)),
     ] {
         let directory = directory(root, target);
         if directory.exists() {
@@ -45,6 +50,13 @@ pub(super) fn write(root: &Path) -> Result<()> {
         say::note(&format!("{target}: {} seeds, {size} bytes", seeds.len()));
     }
     Ok(())
+}
+
+fn texts(texts: &[(&str, &str)]) -> Seeds {
+    let seeds = texts.iter();
+    seeds
+        .map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()))
+        .collect()
 }
 
 /// A capture, lines that are not compressed, and a plan: see the target.
