@@ -10,9 +10,9 @@ static FILTER: Filter = Filter::EVERYTHING;
 
 /// One value of [`FILTER`].
 macro_rules! filter {
-    // SAFETY: FILTER is a valid static; volatile, because user space replaces
-    // its bytes after this was compiled.
     ($($value:tt)+) => {
+        // SAFETY: FILTER is a valid static; volatile, because user space replaces
+        // its bytes after this was compiled.
         unsafe { core::ptr::read_volatile(&raw const FILTER.$($value)+) }
     };
 }

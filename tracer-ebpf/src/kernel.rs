@@ -24,9 +24,9 @@ static CONFIG: Config = Config::EMPTY;
 
 /// One value of [`CONFIG`].
 macro_rules! config {
-    // SAFETY: CONFIG is a valid static; volatile, because user space replaces
-    // its bytes after this was compiled.
     ($field:ident) => {
+        // SAFETY: CONFIG is a valid static; volatile, because user space replaces
+        // its bytes after this was compiled.
         unsafe { core::ptr::read_volatile(&raw const crate::kernel::CONFIG.$field) }
     };
 }

@@ -122,6 +122,21 @@ fn compile(place: &Place, toolchain: &Toolchain, target: &Path, locked: bool) ->
     Ok(object)
 }
 
+/// Fails where the sources are not as `tracer-ebpf/Cargo.toml` demands.
+pub(crate) fn lint(place: &Place) -> Result<()> {
+    let library = rust_src::library(place, &Toolchain::ask()?)?;
+    run::check(
+        toolchain::cargo()
+            .args(["clippy", "--quiet", "--release", "--locked"])
+            .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
+            .arg(place.cache.join("ebpf-lint"))
+            .args(["--", "-D", "warnings"])
+            .current_dir(place.root.join("tracer-ebpf"))
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("__CARGO_TESTS_ONLY_SRC_ROOT", &library),
+    )
+}
+
 /// Takes DWARF out and leaves BTF in: the kernel reads only the latter.
 fn strip(toolchain: &Toolchain, from: &Path, to: &PathBuf) -> Result<()> {
     let objcopy = toolchain

@@ -36,7 +36,9 @@ use std::process::ExitCode;
 use test::Choice;
 
 const USAGE: &str = "\
-cargo xtask ebpf [--check]     build the eBPF object that is committed, or check that it is current
+cargo xtask ebpf [--check | --lint]
+                               build the eBPF object that is committed, or check that it is current,
+                               or lint its sources
 cargo xtask watch [ARG]...     build tracer and run `tracer watch ARG...` as root
 cargo xtask cases [--write] [NAME]...
                                stage the failures of docs/cases and judge tracer's answers;
@@ -91,6 +93,7 @@ fn command(words: Vec<String>) -> Result<ExitCode> {
         }
         ["ebpf"] => ebpf::build(&Place::find()?).map(|()| true)?,
         ["ebpf", "--check"] => ebpf::check(&Place::find()?).map(|()| true)?,
+        ["ebpf", "--lint"] => ebpf::lint(&Place::find()?).map(|()| true)?,
         ["watch", arguments @ ..] => match watch::watch(&Place::find()?, arguments)? {},
         ["cases", words @ ..] => test::cases(&Place::find()?, &cases::Choice::parse(words)?)?,
         [cases::INSIDE, words @ ..] => cases::inside(&Place::find()?, words)?,

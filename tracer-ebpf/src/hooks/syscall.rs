@@ -91,20 +91,20 @@ fn connect_failed(ctx: &TracePointContext) {
 #[tracepoint]
 pub fn tp_exit_bind(ctx: TracePointContext) -> u32 {
     let ret = ret(&ctx);
-    if bind::is_ours(ret) {
-        if let Some((sk, sockaddr)) = call(Hook::TpSysExitBind) {
-            bind::failed(&ctx, Hook::TpSysExitBind, sk, user_sockaddr(sockaddr), ret);
-        }
+    if bind::is_ours(ret)
+        && let Some((sk, sockaddr)) = call(Hook::TpSysExitBind)
+    {
+        bind::failed(&ctx, Hook::TpSysExitBind, sk, user_sockaddr(sockaddr), ret);
     }
     0
 }
 
 #[tracepoint]
 pub fn tp_exit_listen(ctx: TracePointContext) -> u32 {
-    if ret(&ctx) == -EADDRINUSE {
-        if let Some((sk, _)) = call(Hook::TpSysExitListen) {
-            listen::failed(&ctx, Hook::TpSysExitListen, sk);
-        }
+    if ret(&ctx) == -EADDRINUSE
+        && let Some((sk, _)) = call(Hook::TpSysExitListen)
+    {
+        listen::failed(&ctx, Hook::TpSysExitListen, sk);
     }
     0
 }
