@@ -2,6 +2,7 @@
 //!
 //! Only with the feature `fuzz`, and for nobody else.
 
+pub mod btf;
 pub mod place;
 pub mod proc_files;
 pub mod terminal;

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 const TARGETS: &[&str] = &[
     "capture_reader",
     "record_parse",
+    "btf",
     "cgroup_path",
     "filters",
     "proc_files",

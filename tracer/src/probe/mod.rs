@@ -11,6 +11,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapData, PerCpuArray},
 };
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tracer_common::{Config, Filter};
 use zerocopy::IntoBytes;
 
@@ -211,12 +212,11 @@ fn open_cgroup(root: &Path) -> Result<File> {
 /// Before 5.11 maps count against `RLIMIT_MEMLOCK`, whose usual 64 KiB is less
 /// than the ring buffer. Failing to raise it shows when the maps are created.
 fn raise_memlock_limit() {
-    let limit = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
     };
-    // SAFETY: `limit` is valid for reading for the whole call.
-    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+    let _ = setrlimit(Resource::Memlock, unlimited);
 }
 
 /// A map of the kernel side, owned by user space.

@@ -30,6 +30,7 @@ pub(super) fn write(root: &Path) -> Result<()> {
     let lines = String::from_utf8(unpacked.stdout)?;
     let capture = fs::read(&file).context(GOLDEN)?;
     for (target, seeds) in [
+        ("btf", types()),
         ("capture_reader", captures(capture, &lines)),
         ("cgroup_path", texts(CGROUPS)),
         ("filters", texts(WORDS)),
@@ -88,6 +89,44 @@ fn captures(capture: Vec<u8>, lines: &str) -> Seeds {
         ("plain".to_owned(), plain.into_bytes()),
         ("plan".to_owned(), plan),
     ])
+}
+
+/// Types of a small kernel: `int`; `struct inner { int b; }`, its typedef in an
+/// anonymous union in `struct outer`, with a bit-field; and a function.
+fn types() -> Seeds {
+    let strings = b"\0int\0inner\0b\0alias\0outer\0head\0call\0";
+    // Name, kind and count, type or size; then what belongs to it.
+    let types: [u32; 41] = [
+        [1, 1 << 24, 4, 32].as_slice(),
+        &[5, 4 << 24 | 1, 4, 11, 1, 0],
+        &[13, 8 << 24, 2],
+        &[0, 5 << 24 | 1, 4, 0, 3, 0],
+        &[
+            19,
+            1 << 31 | 4 << 24 | 3,
+            12,
+            25,
+            1,
+            0,
+            0,
+            4,
+            32,
+            11,
+            1,
+            3 << 24 | 64,
+        ],
+        &[0, 13 << 24 | 2, 1, 25, 1, 11, 1],
+        &[30, 12 << 24 | 1, 6],
+    ]
+    .concat()
+    .try_into()
+    .unwrap_or([0; 41]);
+    let lengths = [size_of_val(&types), strings.len()].map(|it| u32::try_from(it).unwrap_or(0));
+    let header = [24, 0, lengths[0], lengths[0], lengths[1]];
+    let words = header.into_iter().chain(types).flat_map(u32::to_le_bytes);
+    let begin = [0x9f, 0xeb, 1, 0].into_iter();
+    let bytes = begin.chain(words).chain(strings.iter().copied());
+    Seeds::from([("kernel".to_owned(), bytes.collect())])
 }
 
 /// One record of each type, and of each kind of failures.
