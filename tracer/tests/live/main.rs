@@ -140,7 +140,7 @@ fn run(options: &Options) -> i32 {
     let tests: Vec<_> = cli::ALL
         .iter()
         .filter(|test| options.wants(test.name))
-        .filter(|test| !options.brief || cli::kernel_has_a_part(test.name))
+        .filter(|test| options.of_kernel(test.name))
         .collect();
     let mut tally = Tally::default();
     let mut filtered = all.len() - scenarios.len();

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::cli;
+
 /// Every tier, in the order in which they run.
 pub(crate) const TIERS: [&str; 4] = ["auto", "function", "kprobe", "portable"];
 
@@ -15,7 +17,9 @@ pub(crate) struct Options {
     pub(crate) filter: String,
     pub(crate) list: bool,
     pub(crate) oracle_only: bool,
-    /// Only what this kernel has a part in; see [`Options::in_tier`].
+    /// Of the tests of commands, only those in which a kernel has a part.
+    pub(crate) of_kernel: bool,
+    /// And fewer of those; see [`Options::in_tier`].
     pub(crate) brief: bool,
 }
 
@@ -39,6 +43,7 @@ impl Options {
                 "--filter" => options.filter = value()?,
                 "--list" => options.list = true,
                 "--oracle-only" => options.oracle_only = true,
+                "--of-kernel" => options.of_kernel = true,
                 "--brief" => options.brief = true,
                 _ => bail!("no such argument: {word}"),
             }
@@ -65,6 +70,15 @@ impl Options {
     pub(crate) fn in_tier(&self, name: &str, tier: &str) -> bool {
         let any_tier = name.starts_with("census/") || name.starts_with("finding/");
         !(self.brief && any_tier && ["function", "kprobe"].contains(&tier))
+    }
+
+    /// Whether a test of commands is wanted of this kernel.
+    pub(crate) fn of_kernel(&self, name: &str) -> bool {
+        if !self.of_kernel && !self.brief {
+            return true;
+        }
+        let is_fault = name.starts_with("cli/fault-");
+        cli::kernel_has_a_part(name) || (is_fault && !self.brief)
     }
 
     /// True when a scenario of this name is wanted.

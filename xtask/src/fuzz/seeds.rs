@@ -126,7 +126,18 @@ fn types() -> Seeds {
     let words = header.into_iter().chain(types).flat_map(u32::to_le_bytes);
     let begin = [0x9f, 0xeb, 1, 0].into_iter();
     let bytes = begin.chain(words).chain(strings.iter().copied());
-    Seeds::from([("kernel".to_owned(), bytes.collect())])
+    let kernel: Vec<u8> = bytes.collect();
+    // The union's member is of the struct that it is in.
+    let mut within_itself = kernel.clone();
+    if let Some(member) = within_itself.get_mut(24 + 17 * 4) {
+        *member = 5;
+    }
+    let cut = kernel[..kernel.len() / 2].to_vec();
+    Seeds::from([
+        ("kernel".to_owned(), kernel),
+        ("within-itself".to_owned(), within_itself),
+        ("cut".to_owned(), cut),
+    ])
 }
 
 /// One record of each type, and of each kind of failures.
