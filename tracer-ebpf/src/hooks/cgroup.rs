@@ -35,12 +35,12 @@ const PASS: i32 = 1;
 /// SYNs.
 #[cgroup_skb]
 pub fn cgroup_syn(ctx: SkBuffContext) -> i32 {
-    if let Some(sk) = listener(&ctx) {
-        if has_flags(&ctx, SYN | ACK | RST | FIN, SYN) {
-            arrived(&ctx, sk, |arrival, queues| {
-                syn_arrived(&ctx, arrival, queues)
-            });
-        }
+    if let Some(sk) = listener(&ctx)
+        && has_flags(&ctx, SYN | ACK | RST | FIN, SYN)
+    {
+        arrived(&ctx, sk, |arrival, queues| {
+            syn_arrived(&ctx, arrival, queues)
+        });
     }
     PASS
 }
@@ -49,12 +49,12 @@ pub fn cgroup_syn(ctx: SkBuffContext) -> i32 {
 /// function hook without counting the other twice.
 #[cgroup_skb]
 pub fn cgroup_ack(ctx: SkBuffContext) -> i32 {
-    if let Some(sk) = listener(&ctx) {
-        if has_flags(&ctx, SYN | ACK | RST, ACK) {
-            arrived(&ctx, sk, |arrival, queues| {
-                ack_arrived(&ctx, arrival, queues)
-            });
-        }
+    if let Some(sk) = listener(&ctx)
+        && has_flags(&ctx, SYN | ACK | RST, ACK)
+    {
+        arrived(&ctx, sk, |arrival, queues| {
+            ack_arrived(&ctx, arrival, queues)
+        });
     }
     PASS
 }
