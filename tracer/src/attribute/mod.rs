@@ -4,6 +4,7 @@
 //! always right; /proc adds to it only where it still shows the same process.
 
 pub(crate) mod cgroup;
+mod forget;
 pub(crate) mod holders;
 mod names;
 pub(crate) mod namespaces;

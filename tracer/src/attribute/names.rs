@@ -14,7 +14,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::pace::Pace;
+use super::{forget::make_room, pace::Pace};
 use crate::model::{Place, Pod};
 
 /// Docker's containers, each with a directory named by its id.
@@ -28,7 +28,7 @@ const PODS: &str = "/var/log/pods";
 const LARGEST: u64 = 1 << 20;
 /// Entries of a directory that are looked at; a node has some hundred.
 const ENTRIES: usize = 8192;
-/// Names of containers that are remembered; then all are forgotten.
+/// Names of containers that are remembered at most.
 const REMEMBERED: usize = 4096;
 /// After this long Docker is asked again: containers can be renamed.
 const FRESH: Duration = Duration::from_secs(60);
@@ -98,9 +98,7 @@ impl Names {
         {
             return name.clone();
         }
-        if self.docker.len() >= REMEMBERED {
-            self.docker.clear();
-        }
+        make_room(&mut self.docker, REMEMBERED);
         let name = docker_name(Path::new(DOCKER), id);
         let entry = (name.clone(), Instant::now());
         self.docker.insert(id.to_owned(), entry);

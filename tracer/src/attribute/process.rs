@@ -12,16 +12,15 @@ use std::{
 
 use tracer_common::{Task, flag};
 
-use super::{cgroup, names::Names};
+use super::{cgroup, forget::make_room, names::Names};
 use crate::{
     decode::comm,
     host::clock,
     model::{Place, Process},
 };
 
-/// How many processes are remembered. Beyond that, all are forgotten at once:
-/// /proc is then read again, and one that is gone keeps the name the kernel
-/// side gave it.
+/// How many processes are remembered at most. /proc is read again for one that was
+/// forgotten, and if it is gone it keeps the name the kernel side gave it.
 const REMEMBERED: usize = 4096;
 
 /// After this long a remembered process is read again: it may have called
@@ -61,9 +60,7 @@ impl Processes {
                 if let Some(place) = &mut process.place {
                     self.names.add(Arc::make_mut(place));
                 }
-                if self.known.len() >= REMEMBERED {
-                    self.known.clear();
-                }
+                make_room(&mut self.known, REMEMBERED);
                 self.known
                     .insert((pid, ticks), (process.clone(), Instant::now()));
                 Some(process)
