@@ -19,12 +19,12 @@ use std::time::Duration;
 const RATE: u32 = 300;
 /// A minute, but for the wait until tracer has told its totals.
 const MILLIS: u32 = 58_000;
-/// How many minutes tracer may take to fill what it keeps a bounded number of: it
-/// remembers 4096 processes.
-const WARM_UP: usize = 10;
+/// How many minutes tracer may take to fill what it keeps a bounded number of: 4096
+/// processes, and 65,536 peers of a listener that drops, of which nearly 60 come a second.
+const WARM_UP: usize = 20;
 /// KB a minute after that; 14 MB a day.
 const SLOPE: f64 = 10.0;
-/// Memory goes up and down by more than that, as tracer forgets thousands of processes at
+/// Memory goes up and down by more than that, as tracer forgets half of what it keeps at
 /// once: so many standard errors above it are growth.
 const ERRORS: f64 = 2.0;
 /// Of the table: each minute would be too many.
