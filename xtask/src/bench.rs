@@ -21,6 +21,7 @@ mod said;
 pub(crate) mod soak;
 mod start;
 mod table;
+mod tiers;
 mod tools;
 mod watched;
 
@@ -103,10 +104,13 @@ impl Choice {
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
-    [CAPTURE].into_iter().chain(BENCHES.map(|(name, _)| name))
+    [CAPTURE, TIERS]
+        .into_iter()
+        .chain(BENCHES.map(|(name, _)| name))
 }
 
 const CAPTURE: &str = "capture";
+const TIERS: &str = "tiers";
 const SOAK: &str = "soak";
 const BESIDE: &str = "beside";
 
@@ -148,6 +152,9 @@ pub(crate) fn run(place: &Place, choice: &Choice) -> Result<()> {
             None => built.insert(build(place)?),
         };
         told(what, &as_root(place, &[what], binaries)?)?;
+    }
+    if choice.has(TIERS) {
+        told(TIERS, &tiers::measure(place, &binaries::build(place)?)?)?;
     }
     Ok(())
 }

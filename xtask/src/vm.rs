@@ -135,6 +135,18 @@ fn machines<'a>(
     machines
 }
 
+/// A machine's file.
+fn file(directory: &Path, name: &str, what: &str) -> PathBuf {
+    let name = name.replace([' ', '/'], "+");
+    directory.join(format!("{name}.{what}"))
+}
+
+/// Where the last words are of a machine with this kernel and this word.
+pub(crate) fn console(place: &Place, series: &str, word: &str) -> PathBuf {
+    let name = format!("{series} {word}");
+    file(&place.cache.join("vm"), &name, "console")
+}
+
 impl Machine<'_> {
     /// Pack, boot, read, report.
     fn judge(&self, binaries: &Binaries) -> Run {
@@ -165,8 +177,7 @@ impl Machine<'_> {
 
     /// A file of its own.
     fn file(&self, what: &str) -> PathBuf {
-        let name = self.name.replace([' ', '/'], "+");
-        self.directory.join(format!("{name}.{what}"))
+        file(self.directory, &self.name, what)
     }
 
     /// Boots, and says what the live tests did.

@@ -1,5 +1,5 @@
 //! bpf(2), as little of it as the tests need: a policy program of a cgroup, and
-//! the names of all loaded programs.
+//! the names and costs of all loaded programs.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
@@ -133,19 +133,50 @@ pub(crate) fn programs() -> io::Result<Vec<(u32, String)>> {
     }
 }
 
+/// A program, and what it took while statistics were kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Cost {
+    pub(crate) name: String,
+    pub(crate) ns: u64,
+    pub(crate) runs: u64,
+    /// Instructions that the verifier looked at; 0 before 5.16.
+    pub(crate) verified: u64,
+}
+
+/// Of the program with this id.
+pub(crate) fn cost(id: u32) -> io::Result<Cost> {
+    let info = info(id)?;
+    let word = |at: usize| {
+        let bytes = info[at..at + 8].first_chunk().copied();
+        u64::from_ne_bytes(bytes.unwrap_or_default())
+    };
+    Ok(Cost {
+        name: name(&info),
+        ns: word(192),
+        runs: word(200),
+        verified: word(216) & u64::from(u32::MAX),
+    })
+}
+
 fn name_of(id: u32) -> io::Result<String> {
+    Ok(name(&info(id)?))
+}
+
+fn name(info: &[u8]) -> String {
+    let bytes = info[64..80].iter().take_while(|byte| **byte != 0);
+    bytes.map(|byte| char::from(*byte)).collect()
+}
+
+/// `struct bpf_prog_info`; what this kernel does not have stays 0.
+fn info(id: u32) -> io::Result<[u8; 232]> {
     let fd = Attr::new().u32(0, id).call(PROG_GET_FD_BY_ID)?;
     // SAFETY: the descriptor was just made and nobody else owns it.
     let program = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut info = [0_u8; 80];
+    let mut info = [0_u8; 232];
     Attr::new()
         .fd(0, program.as_raw_fd())
-        .u32(4, 80)
+        .u32(4, 232)
         .pointer(8, info.as_mut_ptr())
         .call(OBJ_GET_INFO_BY_FD)?;
-    Ok(info[64..]
-        .iter()
-        .take_while(|byte| **byte != 0)
-        .map(|byte| char::from(*byte))
-        .collect())
+    Ok(info)
 }

@@ -13,8 +13,8 @@ use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
-    boot, bpf, census, export, faults, guest, hostile, limits, metrics, readme, record, replay,
-    report, say, snapshot, surroundings, trust, who,
+    boot, bpf, census, cost, export, faults, guest, hostile, limits, metrics, readme, record,
+    replay, report, say, snapshot, surroundings, trust, who,
 };
 
 /// A test of the command line.
@@ -24,6 +24,10 @@ pub(crate) struct CliTest {
 }
 
 pub(crate) const ALL: &[CliTest] = &[
+    CliTest {
+        name: "cli/cost",
+        run: cost::of_tiers,
+    },
     CliTest {
         name: "cli/bad-flag",
         run: bad_flag,

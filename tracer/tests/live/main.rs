@@ -10,6 +10,7 @@ mod case;
 mod census;
 mod cgroup;
 mod cli;
+mod cost;
 mod counters;
 mod expect;
 mod export;
