@@ -43,6 +43,17 @@ impl Health {
         self.counted.saturating_sub(known)
     }
 
+    /// Both together.
+    pub(crate) fn and(self, more: Self) -> Self {
+        Self {
+            counted: self.counted.saturating_add(more.counted),
+            described: self.described.saturating_add(more.described),
+            filtered: self.filtered.saturating_add(more.filtered),
+            unplaced: self.unplaced.saturating_add(more.unplaced),
+            unjudged: self.unjudged.saturating_add(more.unjudged),
+        }
+    }
+
     /// The same, if `hidden` of those that were described are left out here.
     pub(crate) fn without(self, hidden: u64) -> Self {
         Self {

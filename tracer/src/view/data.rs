@@ -155,9 +155,7 @@ impl Data {
 
     fn begin(&mut self, startup: &Startup) {
         if let Some(totals) = self.totals.take() {
-            let (sum, more) = (&mut self.earlier, totals.health);
-            sum.counted = sum.counted.saturating_add(more.counted);
-            sum.described = sum.described.saturating_add(more.described);
+            self.earlier = self.earlier.and(totals.health);
         }
         for table in &mut self.tables {
             table.expect_nothing();
@@ -206,12 +204,9 @@ impl Data {
         &self.tables[group.index()]
     }
 
-    /// Counted, described and lost; `None`: not told yet.
-    pub(super) fn counts(&self) -> Option<[u64; 3]> {
-        let health = self.totals.as_ref()?.health;
-        let counted = self.earlier.counted.saturating_add(health.counted);
-        let described = self.earlier.described.saturating_add(health.described);
-        Some([counted, described, counted.saturating_sub(described)])
+    /// What was counted, of this run and those before; `None`: not told yet.
+    pub(super) fn counts(&self) -> Option<Health> {
+        Some(self.earlier.and(self.totals.as_ref()?.health))
     }
 
     pub(super) fn agreement(&self) -> Agreement {

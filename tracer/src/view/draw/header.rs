@@ -60,11 +60,16 @@ fn counts(state: &State, width: usize) -> Line<'static> {
     let paint = Paint::of(state);
     let mut left = Vec::new();
     match data.counts() {
-        Some([counted, described, lost]) => {
-            left.push(Span::styled(format!(" {}", count(counted)), bold()));
+        Some(health) => {
+            left.push(Span::styled(format!(" {}", count(health.counted)), bold()));
             left.push(Span::raw(" counted  "));
-            left.push(Span::styled(count(described), bold()));
+            left.push(Span::styled(count(health.described), bold()));
             left.push(Span::raw(" described  "));
+            if health.filtered > 0 {
+                left.push(Span::styled(count(health.filtered), bold()));
+                left.push(Span::raw(" left out  "));
+            }
+            let lost = health.lost();
             let style = if lost > 0 { paint.remarkable() } else { bold() };
             left.push(Span::styled(count(lost), style));
             left.push(Span::raw(" lost  "));

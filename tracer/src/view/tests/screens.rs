@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf};
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Color};
 
 use super::scenes;
-use crate::view::{draw, keys::Action, rows::Group, state::State};
+use crate::{
+    record::Record,
+    view::{draw, keys::Action, rows::Group, state::State},
+};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (200, 50)];
 
@@ -161,4 +164,16 @@ fn without_colours() -> Result<(), &'static str> {
         assert_eq!(text(&coloured), text(&plain));
     }
     Ok(())
+}
+
+#[test]
+fn what_filters_left_out_is_not_lost() {
+    let mut state = scenes::nothing();
+    let mut totals = scenes::totals(1220, 3, 0, 0);
+    totals.health.filtered = 1217;
+    state.record(Record::Totals(&totals));
+    let shown = picture(&mut state, SIZES[0]).as_ref().map(text);
+    let shown = shown.unwrap_or_default();
+    let expected = "1220 counted  3 described  1217 left out  0 lost";
+    assert!(shown.contains(expected), "{shown}");
 }
