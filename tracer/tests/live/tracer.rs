@@ -120,14 +120,19 @@ impl Tracer {
     /// thread that lives as long as tracer shall (see `command`).
     pub(crate) fn start(path: &Path, arguments: &[&str]) -> Result<Start> {
         let mut command = command(path);
-        command.args(arguments);
-        Self::of(command)
+        // What is to be run comes last.
+        command.args(["--format", "json"]).args(arguments);
+        Self::wait(command)
     }
 
     /// The same, if the command was made by [`command`] and is special in other ways.
     pub(crate) fn of(mut command: Command) -> Result<Start> {
+        command.args(["--format", "json"]);
+        Self::wait(command)
+    }
+
+    fn wait(mut command: Command) -> Result<Start> {
         let mut child = command
-            .args(["--format", "json"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
