@@ -34,7 +34,7 @@ const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 
 /// The kernel on which every test runs in which a kernel has a part; the others leave
 /// more out. It attaches fastest under emulation.
-const IN_FULL: &str = "6.12";
+pub(crate) const IN_FULL: &str = "6.12";
 
 /// Machines beyond one a kernel: the kernel, words for it, and what of the live tests.
 /// Without such words Debian's kernels have AppArmor.

@@ -5,15 +5,13 @@ use std::{collections::HashMap, hash::Hash, time::Instant};
 /// Makes room for one more if there are `most`: forgets half, those that were read
 /// longest ago. Halves, so that who is full does not look for the oldest each time.
 pub(super) fn make_room<K: Hash + Eq, V>(known: &mut HashMap<K, (V, Instant)>, most: usize) {
-    if known.len() < most {
+    if known.len() < most || known.is_empty() {
         return;
     }
     let mut times: Vec<Instant> = known.values().map(|(_, read)| *read).collect();
     let middle = times.len() / 2;
-    if middle < times.len() {
-        let (_, median, _) = times.select_nth_unstable(middle);
-        known.retain(|_, (_, read)| *read > *median);
-    }
+    let (_, median, _) = times.select_nth_unstable(middle);
+    known.retain(|_, (_, read)| *read > *median);
 }
 
 #[cfg(test)]

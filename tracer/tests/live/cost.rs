@@ -36,6 +36,9 @@ pub(crate) fn of_tiers(path: &Path) -> Result<()> {
 fn measure(path: &Path, tier: &str) -> Result<Value> {
     let mut load = Load::start()?;
     load.ask("statistics")?;
+    // Of its own, because connections that were closed may have the ports that it binds.
+    let mut failing = Load::start()?;
+    failing.ask("no-ports")?;
     let others: BTreeSet<u32> = ids()?;
     let tracer = match tier {
         "nobody" => None,
@@ -47,8 +50,7 @@ fn measure(path: &Path, tier: &str) -> Result<Value> {
     let own: Vec<u32> = ids()?.difference(&others).copied().collect();
     load.ask("connects 100")?;
     let [before, connections, between] = around(&mut load, &own, CONNECTIONS)?;
-    load.ask("no-ports")?;
-    let [_, failures, after] = around(&mut load, &own, FAILURES)?;
+    let [_, failures, after] = around(&mut failing, &own, FAILURES)?;
     if let Some(tracer) = tracer {
         tracer.stop()?;
     }

@@ -4,14 +4,13 @@
 use super::table::Table;
 use crate::binaries::Binaries;
 use crate::place::Place;
-use crate::{kernels, say, vm};
+use crate::vm::{self, IN_FULL as KERNEL};
+use crate::{kernels, say};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// The newest long-term kernel that QEMU runs well.
-const KERNEL: &str = "6.12";
 /// The kernel's command line asks for it: tracer/tests/live/cost.rs.
 const WORD: &str = "tracer.bench";
 /// What that says.
