@@ -77,6 +77,11 @@ config! {
     socket_ino,
     /// `net.ns.inum`
     net_inum,
+    /// `net.net_cookie`, where it is a plain u64 that the namespace has from the start
+    /// (since 5.14); before it is an atomic that stays 0 until somebody asks
+    net_cookie,
+    /// `net.hash_mix`: u32, random, the same for as long as the namespace lives
+    net_hash_mix,
     /// `net.ipv4.sysctl_tcp_syncookies` (u8)
     net_syncookies,
     /// `net.ipv4.sysctl_tcp_abort_on_overflow` (u8)

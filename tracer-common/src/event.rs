@@ -201,7 +201,11 @@ pub struct Event {
     pub time_ns: u64,
     /// Inode number of the socket (`socket:[N]` in `/proc/PID/fd`); 0: none.
     pub inode: u64,
-    /// Inode number of the network namespace (`/proc/PID/ns/net`).
+    /// Cookie of the network namespace (`SO_NETNS_COOKIE`), which no other one ever
+    /// has; on kernels without cookies its random `hash_mix`; 0: neither is known.
+    pub netns_cookie: u64,
+    /// Inode number of the network namespace (`/proc/PID/ns/net`); given out again
+    /// when the namespace is gone.
     pub netns: u32,
     /// Accept queue length when the decision was taken.
     pub accept_len: u32,
@@ -265,16 +269,17 @@ const _: () = {
     assert!(align_of::<Task>() == 8);
     assert!(offset_of!(Task, start_ns) == 16);
     assert!(offset_of!(Task, comm) == 24);
-    assert!(size_of::<Event>() == 232);
-    assert!(offset_of!(Event, accepts) == 208);
-    assert!(offset_of!(Event, own_low) == 224);
+    assert!(size_of::<Event>() == 240);
+    assert!(offset_of!(Event, accepts) == 216);
+    assert!(offset_of!(Event, own_low) == 232);
     assert!(align_of::<Event>() == 8);
-    assert!(offset_of!(Event, netns) == 16);
-    assert!(offset_of!(Event, local) == 40);
-    assert!(offset_of!(Event, remote) == 56);
-    assert!(offset_of!(Event, local_port) == 72);
-    assert!(offset_of!(Event, kind) == 80);
-    assert!(offset_of!(Event, caller) == 88);
-    assert!(offset_of!(Event, listener) == 128);
-    assert!(offset_of!(Event, acceptor) == 168);
+    assert!(offset_of!(Event, netns_cookie) == 16);
+    assert!(offset_of!(Event, netns) == 24);
+    assert!(offset_of!(Event, local) == 48);
+    assert!(offset_of!(Event, remote) == 64);
+    assert!(offset_of!(Event, local_port) == 80);
+    assert!(offset_of!(Event, kind) == 88);
+    assert!(offset_of!(Event, caller) == 96);
+    assert!(offset_of!(Event, listener) == 136);
+    assert!(offset_of!(Event, acceptor) == 176);
 };

@@ -74,7 +74,8 @@ pub fn unjudged() {
 
 #[inline(always)]
 fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnce(&mut Event)) {
-    let netns = failure.sk.net().inum();
+    let net = failure.sk.net();
+    let netns = net.inum();
     count(ctx, CountKey::new(netns, failure.kind, failure.cause));
     if !filter::wants(failure.kind, failure.cause, netns) {
         add(slot::FILTERED);
@@ -98,6 +99,7 @@ fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnc
     };
     event.time_ns = now;
     event.netns = netns;
+    event.netns_cookie = net.cookie();
     event.protocol = failure.sk.protocol();
     event.kind = failure.kind as u8;
     event.cause = failure.cause as u8;

@@ -388,6 +388,17 @@ impl Net {
         read(self.0, config!(net_inum))
     }
 
+    /// What tells this namespace from an earlier one with the same inode number: its
+    /// cookie, or where the kernel has none from the start a random number of its own.
+    #[inline(always)]
+    pub fn cookie(self) -> u64 {
+        if config!(net_cookie) == ABSENT {
+            read::<u32>(self.0, config!(net_hash_mix)) as u64
+        } else {
+            read(self.0, config!(net_cookie))
+        }
+    }
+
     #[inline(always)]
     pub fn syncookies(self) -> u8 {
         read(self.0, config!(net_syncookies))

@@ -5,6 +5,16 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 use jiff::Timestamp;
 use tracer_common::{Cause, Family, Hook, Kind};
 
+/// A network namespace, for good: the kernel gives inode numbers out again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Netns {
+    /// Inode number of its `/proc/PID/ns/net`, which is what people see.
+    pub(crate) inum: u32,
+    /// What no other namespace has, as in [`tracer_common::Event::netns_cookie`];
+    /// 0: not known.
+    pub(crate) cookie: u64,
+}
+
 /// How a process came to be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {

@@ -127,6 +127,12 @@ fn offsets(types: &KernelTypes<'_>) -> Config {
             (socket, ino) => ino.saturating_sub(socket),
         },
         net_inum: at("net", "ns.inum"),
+        // An atomic64_t has a member `counter`, and is filled in only when asked for.
+        net_cookie: match at("net", "net_cookie.counter") {
+            ABSENT => at("net", "net_cookie"),
+            _ => ABSENT,
+        },
+        net_hash_mix: at("net", "hash_mix"),
         net_syncookies: at("net", "ipv4.sysctl_tcp_syncookies"),
         net_abort_on_overflow: at("net", "ipv4.sysctl_tcp_abort_on_overflow"),
         net_max_syn_backlog: at("net", "ipv4.sysctl_max_syn_backlog"),
