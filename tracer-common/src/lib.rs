@@ -18,7 +18,7 @@ pub mod event;
 
 pub use closer::{CHUNK, CHUNKS, Chunk, Closed, Connection, Cursor};
 pub use config::{ABSENT, Config, FILTER_VALUES, Filter};
-pub use count::{CountKey, slot};
+pub use count::{COUNT_KEYS, CountKey, Tally, slot};
 pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};
 
 /// Size of the ring buffer; a power of two and a multiple of the page size.
@@ -28,10 +28,18 @@ pub const RING_BYTES: usize = 1 << 20;
 /// A reader that was woken must look again after more than this.
 pub const WAKE_INTERVAL_NS: u64 = 10_000_000;
 
-/// At most [`DESCRIBED_PER_WINDOW`] failures of each [`Kind`] are described in this
-/// time, nanoseconds; all are counted.
+/// Descriptions are limited in windows of this length, nanoseconds. Every failure is
+/// counted whatever the limits.
 pub const DESCRIBE_WINDOW_NS: u64 = 100_000_000;
 
-/// See [`DESCRIBE_WINDOW_NS`]. 50,000 a second are more than anybody reads, and keep
-/// a tenth of a core busy.
-pub const DESCRIBED_PER_WINDOW: u64 = 5_000;
+/// A process or listener whose failures of one kind and cause number at most this in a
+/// window is quiet: its failures are described before those of louder ones.
+pub const QUIET_PER_WINDOW: u32 = 64;
+
+/// Once this many failures of a [`Kind`] were described in a window, those of loud
+/// processes and listeners are counted only: 25,000 a second, which keep some
+/// hundredths of a core busy.
+pub const DESCRIBED_PER_WINDOW: u64 = 2_500;
+
+/// Once this many were, those of quiet ones are counted only, too.
+pub const DESCRIBED_PER_WINDOW_QUIET: u64 = 20_000;

@@ -5,16 +5,16 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::generated::bpf_ktime_get_boot_ns,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
 };
 use aya_log_ebpf::debug;
-use tracer_common::{Cause, CountKey, Event, Hook, Kind, WAKE_INTERVAL_NS, flag, slot};
+use tracer_common::{Cause, CountKey, Event, Hook, Kind, Tally, WAKE_INTERVAL_NS, flag, slot};
 
 use crate::{
     allowance, filter,
-    kernel::{Address, Sock, current_task},
+    kernel::{Address, Sock, current_start, current_task},
     listeners,
-    maps::{COUNTS, EVENTS, HEALTH, WOKEN},
+    maps::{COUNTS, EVENTS, HEALTH, UNATTRIBUTED, UNPLACED, WOKEN},
 };
 
 /// A failure that has been decided on.
@@ -46,7 +46,10 @@ pub struct Queues {
 /// A call that failed in the process that is running now.
 #[inline(always)]
 pub fn call_failed(ctx: &impl EbpfContext, failure: Failure, errno: u16, ends: Ends) {
-    report(ctx, failure, ends, |event| {
+    let mut key = key(failure);
+    key.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    key.party = current_start();
+    report(ctx, failure, &mut key, ends, |event| {
         event.errno = errno;
         event.caller = current_task();
     });
@@ -55,7 +58,9 @@ pub fn call_failed(ctx: &impl EbpfContext, failure: Failure, errno: u16, ends: E
 /// A packet that a listener dropped, in the context of whoever happens to run.
 #[inline(always)]
 pub fn packet_dropped(ctx: &impl EbpfContext, failure: Failure, ends: Ends, queues: Queues) {
-    report(ctx, failure, ends, |event| {
+    let mut key = key(failure);
+    key.party = failure.sk.socket().inode();
+    report(ctx, failure, &mut key, ends, |event| {
         event.accept_len = queues.accept_len;
         event.accept_max = queues.accept_max;
         event.request_len = queues.request_len;
@@ -66,6 +71,12 @@ pub fn packet_dropped(ctx: &impl EbpfContext, failure: Failure, ends: Ends, queu
     });
 }
 
+#[inline(always)]
+fn key(failure: Failure) -> CountKey {
+    let net = failure.sk.net();
+    CountKey::new(net.inum(), net.cookie(), failure.kind, failure.cause)
+}
+
 /// A SYN about which nothing can be said.
 #[inline(always)]
 pub fn unjudged() {
@@ -73,23 +84,41 @@ pub fn unjudged() {
 }
 
 #[inline(always)]
-fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnce(&mut Event)) {
-    let net = failure.sk.net();
-    let netns = net.inum();
-    count(ctx, CountKey::new(netns, failure.kind, failure.cause));
-    if !filter::wants(failure.kind, failure.cause, netns) {
-        add(slot::FILTERED);
+fn report(
+    ctx: &impl EbpfContext,
+    failure: Failure,
+    key: &mut CountKey,
+    ends: Ends,
+    fill: impl FnOnce(&mut Event),
+) {
+    let Some(tally) = count(ctx, key) else {
+        return;
+    };
+    if !filter::wants(failure.kind, failure.cause, key.netns) {
+        // SAFETY: a valid map value.
+        increment(unsafe { &raw mut (*tally).filtered });
         return;
     }
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    // What is not described for want of an allowance or of room in the ring is known
-    // by what is missing: counted, less described and filtered.
-    if !allowance::take(failure.kind, now) {
-        return;
+    if !allowance::take(failure.kind, tally, now) || !describe(failure, key, ends, now, fill) {
+        // SAFETY: a valid map value.
+        increment(unsafe { &raw mut (*tally).undescribed });
+        add(slot::UNDESCRIBED);
     }
+}
+
+/// Writes the failure into the ring; false: there is no room.
+#[inline(always)]
+fn describe(
+    failure: Failure,
+    key: &CountKey,
+    ends: Ends,
+    now: u64,
+    fill: impl FnOnce(&mut Event),
+) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
-        return;
+        return false;
     };
     // SAFETY: the reservation is Event-sized and 8-aligned; all of it is
     // initialised here, and zero is a valid Event.
@@ -98,8 +127,8 @@ fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnc
         entry.assume_init_mut()
     };
     event.time_ns = now;
-    event.netns = netns;
-    event.netns_cookie = net.cookie();
+    event.netns = key.netns;
+    event.netns_cookie = key.netns_cookie;
     event.protocol = failure.sk.protocol();
     event.kind = failure.kind as u8;
     event.cause = failure.cause as u8;
@@ -122,7 +151,7 @@ fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnc
     }
     fill(event);
     entry.submit(wake_up(now));
-    add(slot::DESCRIBED);
+    true
 }
 
 /// Whether to wake the reader for this record. A wake-up is an interrupt that
@@ -145,22 +174,48 @@ fn wake_up(now: u64) -> u64 {
     BPF_RB_FORCE_WAKEUP.into()
 }
 
+/// Counts a failure, and returns its counters on this CPU: of its process or listener,
+/// else of what has no room of its own.
 #[inline(always)]
-fn count(ctx: &impl EbpfContext, key: CountKey) {
-    add(slot::COUNTED);
-    if COUNTS.get_ptr_mut(key).is_none() {
+fn count(ctx: &impl EbpfContext, key: &mut CountKey) -> Option<*mut Tally> {
+    if COUNTS.get_ptr_mut(&*key).is_none() {
         // Another CPU may be first; then this fails and the entry is there.
-        let _ = COUNTS.insert(key, 0, BPF_NOEXIST as u64);
-    }
-    match COUNTS.get_ptr_mut(key) {
-        Some(value) => increment(value),
-        None => {
-            add(slot::UNPLACED);
-            debug!(
-                ctx,
-                "COUNTS is full: netns {} counted in the total only", key.netns
-            );
+        if COUNTS.insert(&*key, NOTHING, BPF_NOEXIST as u64).is_ok() {
+            add(slot::KEYS);
         }
+    }
+    let tally = match COUNTS.get_ptr_mut(&*key) {
+        Some(tally) => tally,
+        None => unattributed(ctx, key)?,
+    };
+    // SAFETY: a valid map value.
+    increment(unsafe { &raw mut (*tally).counted });
+    Some(tally)
+}
+
+static NOTHING: &Tally = &Tally {
+    counted: 0,
+    undescribed: 0,
+    filtered: 0,
+    window: 0,
+    used: 0,
+};
+
+/// The counters of failures that are those of nobody, because [`COUNTS`] is full.
+#[inline(always)]
+fn unattributed(ctx: &impl EbpfContext, key: &mut CountKey) -> Option<*mut Tally> {
+    key.party = 0;
+    key.tgid = 0;
+    if UNATTRIBUTED.get_ptr_mut(&*key).is_none() {
+        debug!(
+            ctx,
+            "COUNTS is full: netns {} is counted as a whole", key.netns
+        );
+        let _ = UNATTRIBUTED.insert(&*key, NOTHING, BPF_NOEXIST as u64);
+    }
+    match UNATTRIBUTED.get_ptr_mut(&*key) {
+        Some(tally) => Some(tally),
+        None => UNPLACED.get_ptr_mut(0),
     }
 }
 

@@ -5,7 +5,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
 };
-use tracer_common::{CHUNKS, Chunk, CountKey, Cursor, Kind, RING_BYTES, Task, slot};
+use tracer_common::{
+    CHUNKS, COUNT_KEYS, Chunk, CountKey, Cursor, Kind, RING_BYTES, Tally, Task, slot,
+};
 
 /// Descriptions, on their way to user space.
 #[map]
@@ -15,13 +17,21 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES as u32, 0);
 #[map]
 pub static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// How much of each [`Kind`] may be described; index: its number.
+/// How many of each [`Kind`] were described lately; index: its number.
 #[map]
 pub static ALLOWANCES: Array<Allowance> = Array::with_max_entries(Kind::LEN, 0);
 
-/// Exact counters, see [`CountKey`].
+/// Exact counters by process or listener, see [`CountKey`].
 #[map]
-pub static COUNTS: PerCpuHashMap<CountKey, u64> = PerCpuHashMap::with_max_entries(4096, 0);
+pub static COUNTS: PerCpuHashMap<CountKey, Tally> = PerCpuHashMap::with_max_entries(COUNT_KEYS, 0);
+
+/// What [`COUNTS`] had no room for, by namespace, kind and cause only.
+#[map]
+pub static UNATTRIBUTED: PerCpuHashMap<CountKey, Tally> = PerCpuHashMap::with_max_entries(1024, 0);
+
+/// What neither had room for.
+#[map]
+pub static UNPLACED: PerCpuArray<Tally> = PerCpuArray::with_max_entries(1, 0);
 
 /// Counters about tracer itself, see [`slot`].
 #[map]
