@@ -141,7 +141,12 @@ pub(crate) struct Queue {
 /// One failure, attributed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
+    /// When; of several the end of the time in which they were counted.
     pub(crate) time: Timestamp,
+    /// So many failures: 1, or those that were counted and not described one by one.
+    pub(crate) count: u64,
+    /// Of several: the begin of that time.
+    pub(crate) since: Option<Timestamp>,
     pub(crate) kind: Kind,
     pub(crate) cause: Cause,
     pub(crate) hook: Hook,
@@ -182,6 +187,8 @@ impl Failure {
     pub(crate) fn example() -> Self {
         Self {
             time: Timestamp::UNIX_EPOCH,
+            count: 1,
+            since: None,
             kind: Kind::ConnectFailed,
             cause: Cause::PortsExhausted,
             hook: Hook::FexitInetHashConnect,

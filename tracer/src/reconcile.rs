@@ -6,6 +6,7 @@ use tracer_common::{Cause, Kind};
 
 use crate::{
     attribute::namespaces::{Netstat, Standing},
+    model::Netns,
     source::counters::Counts,
 };
 
@@ -27,7 +28,7 @@ impl Pair {
 /// The listen-queue counters of one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    pub(crate) netns: u32,
+    pub(crate) netns: Netns,
     pub(crate) listen_overflows: Pair,
     pub(crate) listen_drops: Pair,
     pub(crate) req_qfull_drop: Pair,
@@ -60,9 +61,9 @@ impl Row {
 pub(crate) fn reconcile(
     counts: &Counts,
     unplaced: u64,
-    kernel: &BTreeMap<u32, (Netstat, Standing)>,
+    kernel: &BTreeMap<Netns, (Netstat, Standing)>,
 ) -> Vec<Row> {
-    let mut ours: BTreeMap<u32, Netstat> = BTreeMap::new();
+    let mut ours: BTreeMap<Netns, Netstat> = BTreeMap::new();
     for (&(netns, kind, cause), &count) in counts {
         add(ours.entry(netns).or_default(), kind, cause, count);
     }
@@ -83,7 +84,7 @@ pub(crate) fn reconcile(
     rows
 }
 
-fn row(netns: u32, ours: Netstat, unplaced: u64, kernel: Option<&(Netstat, Standing)>) -> Row {
+fn row(netns: Netns, ours: Netstat, unplaced: u64, kernel: Option<&(Netstat, Standing)>) -> Row {
     let pair = |get: fn(&Netstat) -> u64| Pair {
         tracer: get(&ours),
         kernel: kernel.map(|(netstat, _)| get(netstat)),

@@ -1,9 +1,10 @@
 //! The one stream: what tracer found out, live or from a file, as every sink
 //! takes it (text, JSON, capture, metrics).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use jiff::Timestamp;
+use tracer_common::{Cause, Kind};
 
 use crate::{
     capture::Gap,
@@ -11,7 +12,7 @@ use crate::{
         census::Scope,
         finding::{Census, QueueFinding},
     },
-    model::Failure,
+    model::{Failure, Netns, Process},
     reconcile::Row,
     source::counters::{Counts, Health},
     startup::Startup,
@@ -47,12 +48,49 @@ pub(crate) struct Totals {
     /// Records of the ring that could not be decoded.
     pub(crate) malformed: u64,
     pub(crate) counts: Counts,
+    /// The same by process or listener, those that failed most often first.
+    pub(crate) by: Vec<By>,
     pub(crate) rows: Vec<Row>,
-    /// What people call the namespaces of both.
-    pub(crate) netns_names: BTreeMap<u32, Arc<str>>,
+    /// What people call the namespaces of all.
+    pub(crate) netns_names: BTreeMap<Netns, Arc<str>>,
     /// Drops counted while the kernel's counters were being read: a difference
     /// up to this says nothing.
     pub(crate) meanwhile: u64,
+}
+
+/// Failures of one process, or at one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct By {
+    pub(crate) netns: Netns,
+    pub(crate) kind: Kind,
+    pub(crate) cause: Cause,
+    /// Who called; of a listener who is responsible for it. `None`: not known, or, without
+    /// a listener, not attributed to anybody.
+    pub(crate) process: Option<Process>,
+    /// Of drops.
+    pub(crate) listener: Option<Listener>,
+    /// Exactly.
+    pub(crate) counted: u64,
+    /// Those that became an event of their own.
+    pub(crate) described: u64,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listener {
+    pub(crate) inode: u64,
+    pub(crate) local: Option<SocketAddr>,
+}
+
+impl Totals {
+    /// What people call the namespace that has this inode number now.
+    pub(crate) fn name_of(&self, inum: u32) -> Option<&Arc<str>> {
+        let lives = Netns { inum, cookie: 0 }..=Netns {
+            inum,
+            cookie: u64::MAX,
+        };
+        self.netns_names.range(lives).next_back().map(|(_, name)| name)
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +105,7 @@ impl Totals {
             filtered_in_kernel: 0,
             malformed: 0,
             counts: Counts::new(),
+            by: Vec::new(),
             rows: Vec::new(),
             netns_names: BTreeMap::new(),
             meanwhile: 0,

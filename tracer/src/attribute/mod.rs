@@ -11,15 +11,19 @@ pub(crate) mod namespaces;
 mod pace;
 pub(crate) mod process;
 
-use tracer_common::flag;
+use jiff::Timestamp;
+use tracer_common::{Family, Hook, flag};
 
 use crate::{
     decode::{Decoded, comm},
     host::clock,
     model::{Asked, Failure, Process, Queue, Role},
+    source::counters::{Key, Party},
 };
 use holders::Holders;
 use process::Processes;
+
+const IPPROTO_TCP: u16 = 6;
 
 /// Attributes events; keeps what it learned about processes and listeners.
 pub(crate) struct Attributor {
@@ -48,6 +52,8 @@ impl Attributor {
         let queue = |len, max| is_drop.then_some(Queue { len, max });
         Failure {
             time: clock::wall_time(raw.time_ns),
+            count: 1,
+            since: None,
             kind: event.kind,
             cause: event.cause,
             hook: event.hook,
@@ -76,6 +82,52 @@ impl Attributor {
             census: None,
             queue: None,
         }
+    }
+
+    /// A failure of a process or at a listener of which none was described: what /proc
+    /// still tells about whose it is. `None`: nothing.
+    pub(crate) fn of_party(&mut self, key: &Key) -> Option<Failure> {
+        let (process, holders, inode) = match key.party {
+            Party::Process(pid, start) => {
+                let known = self.processes.look_up(pid, Some(start));
+                let process = known.unwrap_or(Process {
+                    pid,
+                    ..Process::default()
+                });
+                (Some((process, Role::Caller)), Vec::new(), None)
+            }
+            Party::Listener(inode) => {
+                let holders = self.holders.of(inode, &mut self.processes);
+                (responsible(None, None, &holders), holders, Some(inode))
+            }
+            Party::Nobody => return None,
+        };
+        Some(Failure {
+            time: Timestamp::now(),
+            count: 1,
+            since: None,
+            kind: key.kind,
+            cause: key.cause,
+            // Which one is not known of those that were not described.
+            hook: Hook::RawTpSetState,
+            errno: None,
+            process,
+            holders,
+            netns: key.netns.inum,
+            netns_name: None,
+            family: Family::None,
+            protocol: IPPROTO_TCP,
+            local: None,
+            remote: None,
+            inode,
+            accept_queue: None,
+            request_queue: None,
+            syncookie: false,
+            asked: None,
+            own_range: None,
+            census: None,
+            queue: None,
+        })
     }
 
     /// The process that made the call that failed.

@@ -103,6 +103,12 @@ pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?).map(|stat| stat.start)
 }
 
+/// Whether the process that started then (nanoseconds of `CLOCK_BOOTTIME`) has ended.
+pub(crate) fn is_gone(pid: u32, start_ns: u64) -> bool {
+    let tick = 1_000_000_000 / clock::ticks_per_second();
+    start_ticks(pid).is_none_or(|ticks| ticks != start_ns / tick)
+}
+
 /// Start time and everything else. The start time is read first and last, so
 /// that a pid reused in between shows.
 fn read(pid: u32) -> Option<(u64, Process)> {

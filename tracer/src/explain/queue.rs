@@ -135,6 +135,14 @@ impl Queues {
         episode.id()
     }
 
+    /// Adds drops that were counted and not described one by one to the episode of their
+    /// listener; its id. `None`: there is none, because none of them was described.
+    pub(crate) fn add(&mut self, drops: &Failure) -> Option<u64> {
+        let episode = self.episodes.get_mut(&key(drops))?;
+        episode.add(drops);
+        Some(episode.id())
+    }
+
     /// The findings that are due: of an episode the first a second after its
     /// first drop, then ever less often, each only if there were drops that have
     /// not been told. Numbers are those since the episode began, so a later

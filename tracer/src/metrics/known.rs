@@ -105,7 +105,7 @@ impl Known {
 
     /// A namespace by number and name.
     fn netns(&self, netns: u32) -> Labels {
-        let name = self.counted.totals.netns_names.get(&netns);
+        let name = self.counted.totals.name_of(netns);
         let name = name.map(|name| label(name.as_bytes()));
         vec![
             ("netns", netns.to_string()),

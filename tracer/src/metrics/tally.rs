@@ -55,13 +55,13 @@ impl Tally {
     fn failure(&mut self, failure: &Failure) {
         let mut key = (failure.kind, failure.cause, program(failure));
         if self.described.len() >= SERIES && !self.described.contains_key(&key) {
-            self.folded += 1;
+            self.folded += failure.count;
             key.2 = Program {
                 process: OTHER.to_owned(),
                 ..Program::default()
             };
         }
-        *self.described.entry(key).or_default() += 1;
+        *self.described.entry(key).or_default() += failure.count;
         if !failure.kind.is_drop() {
             return;
         }
@@ -70,7 +70,7 @@ impl Tally {
         if self.dropped.len() >= LISTENERS && !self.dropped.contains_key(&key) {
             key = (0, Cow::Borrowed(OTHER));
         }
-        *self.dropped.entry(key).or_default() += 1;
+        *self.dropped.entry(key).or_default() += failure.count;
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     model::{Process, Queue},
     probe::Served,
     reconcile::{Pair, Row},
-    record::{End, Record, Totals},
+    record::{By, End, Record, Totals},
     snapshot::listeners::Listener,
     startup::Startup,
 };
@@ -137,7 +137,8 @@ pub(super) fn totals(totals: &Totals) -> Value {
         .iter()
         .map(|((netns, kind, cause), count)| {
             json!({
-                "netns": netns,
+                "netns": netns.inum,
+                "netns_cookie": netns.cookie,
                 "netns_name": totals.netns_names.get(netns).map(|name| &**name),
                 "kind": kind.name(),
                 "cause": cause.name(),
@@ -145,6 +146,8 @@ pub(super) fn totals(totals: &Totals) -> Value {
             })
         })
         .collect();
+    let (by, rest) = totals.by.split_at(totals.by.len().min(BY));
+    let rest_of = |of: fn(&By) -> u64| rest.iter().map(of).sum::<u64>();
     json!({
         "v": VERSION,
         "type": "totals",
@@ -153,21 +156,51 @@ pub(super) fn totals(totals: &Totals) -> Value {
         "final": totals.is_final,
         "counted": totals.health.counted,
         "described": totals.health.described,
+        "summed": totals.health.summed,
         "lost": totals.health.lost(),
         "filtered": totals.health.filtered,
         "filtered_in_kernel": totals.filtered_in_kernel,
         "malformed": totals.malformed,
+        "unattributed": totals.health.unattributed,
         "unplaced": totals.health.unplaced,
         "unjudged": totals.health.unjudged,
         "counts": counts,
+        "by": by.iter().map(|of| party(totals, of)).collect::<Vec<_>>(),
+        "by_more": {
+            "entries": rest.len(),
+            "counted": rest_of(|by| by.counted),
+            "described": rest_of(|by| by.described),
+        },
         "kernel": totals.rows.iter().map(|of| row(totals, of)).collect::<Vec<_>>(),
         "meanwhile": totals.meanwhile,
     })
 }
 
+/// Totals name so many processes and listeners, those that failed most often: readers
+/// take records only up to a size.
+const BY: usize = 1024;
+
+fn party(totals: &Totals, by: &By) -> Value {
+    json!({
+        "netns": by.netns.inum,
+        "netns_cookie": by.netns.cookie,
+        "netns_name": totals.netns_names.get(&by.netns).map(|name| &**name),
+        "kind": by.kind.name(),
+        "cause": by.cause.name(),
+        "process": by.process.as_ref().map(process),
+        "listener": by.listener.as_ref().map(|listener| json!({
+            "local": listener.local.map(|local| local.to_string()),
+            "inode": listener.inode,
+        })),
+        "counted": by.counted,
+        "described": by.described,
+    })
+}
+
 fn row(totals: &Totals, row: &Row) -> Value {
     json!({
-        "netns": row.netns,
+        "netns": row.netns.inum,
+        "netns_cookie": row.netns.cookie,
         "netns_name": totals.netns_names.get(&row.netns).map(|name| &**name),
         "listen_overflows": pair(row.listen_overflows),
         "listen_drops": pair(row.listen_drops),

@@ -13,7 +13,7 @@ use tracer_common::{Cause, Kind};
 use super::sanitize::printable;
 use crate::{
     capture::Gap,
-    model::{Failure, Process, Queue},
+    model::{Failure, Netns, Process, Queue},
     record::{Record, Totals},
 };
 
@@ -213,10 +213,11 @@ fn in_netns(name: &str) -> String {
 }
 
 /// By its number, with its name if it has one.
-fn numbered(netns: u32, totals: &Totals) -> String {
+fn numbered(netns: Netns, totals: &Totals) -> String {
+    let inum = netns.inum;
     match totals.netns_names.get(&netns) {
-        Some(name) => format!("netns {netns} ({})", printable(name.as_bytes())),
-        None => format!("netns {netns}"),
+        Some(name) => format!("netns {inum} ({})", printable(name.as_bytes())),
+        None => format!("netns {inum}"),
     }
 }
 

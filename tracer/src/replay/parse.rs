@@ -128,6 +128,8 @@ fn failure(record: &Value) -> Option<Failure> {
     let accept_queue = record.get("accept_queue");
     Some(Failure {
         time: get(record, "time")?,
+        count: get(record, "count")?,
+        since: get::<Option<_>>(record, "since")?,
         kind,
         cause: get(record, "cause")?,
         hook: get(record, "hook")?,

@@ -189,7 +189,7 @@ fn counted(
         return;
     };
     for ((netns, kind, cause), count) in &totals.counts {
-        if *netns != known.netns {
+        if netns.inum != known.netns {
         } else if (*kind, *cause) == (row.kind, row.cause) {
             row.counted = *count;
         } else {
@@ -208,7 +208,7 @@ fn counted(
         ));
     }
     if row.kind.is_drop() {
-        let compared = totals.rows.iter().find(|row| row.netns == known.netns);
+        let compared = totals.rows.iter().find(|row| row.netns.inum == known.netns);
         kernel(compared, known, wrong);
     }
 }

@@ -1,16 +1,22 @@
 //! The kernel side's exact counters, summed over CPUs.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::AddAssign,
+};
 
 use anyhow::{Context, Result};
 use aya::maps::{MapError, PerCpuArray, PerCpuHashMap};
 use tracer_common::{Cause, CountKey, Kind, slot};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
-use crate::probe::{Owned, Probe};
+use crate::{
+    model::Netns,
+    probe::{Owned, Probe},
+};
 
 /// What was counted: by namespace, kind and cause.
-pub(crate) type Counts = BTreeMap<(u32, Kind, Cause), u64>;
+pub(crate) type Counts = BTreeMap<(Netns, Kind, Cause), u64>;
 
 /// How many of them are listen-queue drops.
 pub(crate) fn drops(counts: &Counts) -> u64 {
@@ -21,15 +27,126 @@ pub(crate) fn drops(counts: &Counts) -> u64 {
         .sum()
 }
 
+/// Whose failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Party {
+    /// A caller: process id, and when it started, nanoseconds of `CLOCK_BOOTTIME`.
+    Process(u32, u64),
+    /// A listener: the inode number of its socket.
+    Listener(u64),
+    /// Not attributed: the kernel side's table was full.
+    Nobody,
+}
+
+/// What failed, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) netns: Netns,
+    pub(crate) kind: Kind,
+    pub(crate) cause: Cause,
+    pub(crate) party: Party,
+}
+
+impl Key {
+    /// `None`: a kind or cause that this program does not know.
+    pub(crate) fn of(raw: &CountKey) -> Option<Self> {
+        let kind = Kind::from_u8(raw.kind)?;
+        Some(Self {
+            netns: Netns {
+                inum: raw.netns,
+                cookie: raw.netns_cookie,
+            },
+            kind,
+            cause: Cause::from_u8(raw.cause)?,
+            party: match (raw.tgid, raw.party) {
+                (0, 0) => Party::Nobody,
+                (0, inode) if kind.is_drop() => Party::Listener(inode),
+                (pid, start) => Party::Process(pid, start),
+            },
+        })
+    }
+
+    fn raw(&self) -> CountKey {
+        let Netns { inum, cookie } = self.netns;
+        let (tgid, party) = match self.party {
+            Party::Process(pid, start) => (pid, start),
+            Party::Listener(inode) => (0, inode),
+            Party::Nobody => (0, 0),
+        };
+        CountKey {
+            tgid,
+            party,
+            ..CountKey::new(inum, cookie, self.kind, self.cause)
+        }
+    }
+}
+
+/// Failures of one [`Key`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// All of them.
+    pub(crate) counted: u64,
+    /// Those that were wanted, and not described one by one.
+    pub(crate) undescribed: u64,
+    /// Those that the kernel side's filter leaves out.
+    pub(crate) filtered: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.counted += more.counted;
+        self.undescribed += more.undescribed;
+        self.filtered += more.filtered;
+    }
+}
+
+/// All counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tallies {
+    pub(crate) by: BTreeMap<Key, Tally>,
+    /// Failures for which no table had room.
+    pub(crate) unplaced: Tally,
+}
+
+impl Tallies {
+    /// By namespace, kind and cause.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        for (key, tally) in &self.by {
+            *counts.entry((key.netns, key.kind, key.cause)).or_default() += tally.counted;
+        }
+        counts
+    }
+
+    /// Everything together.
+    pub(crate) fn all(&self) -> Tally {
+        let mut all = self.unplaced;
+        for tally in self.by.values() {
+            all += *tally;
+        }
+        all
+    }
+
+    /// Failures of nobody, because the table was full.
+    pub(crate) fn unattributed(&self) -> u64 {
+        let nobody = self.by.iter().filter(|(key, _)| key.party == Party::Nobody);
+        nobody.map(|(_, tally)| tally.counted).sum()
+    }
+}
+
 /// Counters about tracer itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Health {
     /// Failures counted.
     pub(crate) counted: u64,
-    /// Failures whose description was written to the ring, and is shown.
+    /// Failures that became an event of their own.
     pub(crate) described: u64,
+    /// Failures that are in an event with others like them: too many at once.
+    pub(crate) summed: u64,
     /// Failures left out, because they were not asked for.
     pub(crate) filtered: u64,
+    /// Failures counted for no process and no listener, because the table was full.
+    pub(crate) unattributed: u64,
     /// Failures counted here only, because the table of namespaces was full.
     pub(crate) unplaced: u64,
     /// SYNs about which nothing could be said.
@@ -37,10 +154,12 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Descriptions that did not fit into the ring.
+    /// Failures that are in no event.
     pub(crate) fn lost(&self) -> u64 {
         let known = self.described.saturating_add(self.filtered);
-        self.counted.saturating_sub(known)
+        self.counted
+            .saturating_sub(known)
+            .saturating_sub(self.summed)
     }
 
     /// Both together.
@@ -48,7 +167,9 @@ impl Health {
         Self {
             counted: self.counted.saturating_add(more.counted),
             described: self.described.saturating_add(more.described),
+            summed: self.summed.saturating_add(more.summed),
             filtered: self.filtered.saturating_add(more.filtered),
+            unattributed: self.unattributed.saturating_add(more.unattributed),
             unplaced: self.unplaced.saturating_add(more.unplaced),
             unjudged: self.unjudged.saturating_add(more.unjudged),
         }
@@ -66,10 +187,57 @@ impl Health {
 
 /// Reads the counters.
 pub(crate) struct Counters {
-    // Plain arrays: the key type is ours, and aya's `Pod` cannot be
-    // implemented for a type of another crate.
-    counts: PerCpuHashMap<Owned, [u8; size_of::<CountKey>()], u64>,
+    // Plain arrays: the types are ours, and aya's `Pod` cannot be implemented for a
+    // type of another crate.
+    counts: Table,
+    unattributed: Table,
+    unplaced: PerCpuArray<Owned, Words>,
     health: PerCpuArray<Owned, u64>,
+    /// Counters of processes and listeners that are gone, and have made room.
+    gone: BTreeMap<Key, Tally>,
+    /// How many keys were taken out of `counts`.
+    removed: u64,
+    /// Namespaces whose failures are nobody's business: tracer's own check.
+    ignored: BTreeSet<u32>,
+}
+
+type Table = PerCpuHashMap<Owned, [u8; size_of::<CountKey>()], Words>;
+
+/// A [`tracer_common::Tally`].
+type Words = [u64; 4];
+
+const _: () = assert!(size_of::<tracer_common::Tally>() == size_of::<Words>());
+
+/// Sums the counters of all CPUs.
+fn sum(values: impl IntoIterator<Item = Words>) -> Tally {
+    let mut sum = Tally::default();
+    for words in values {
+        if let Ok(one) = tracer_common::Tally::read_from_bytes(words.as_bytes()) {
+            sum += Tally {
+                counted: one.counted,
+                undescribed: one.undescribed,
+                filtered: one.filtered,
+            };
+        }
+    }
+    sum
+}
+
+/// Adds a table to `by`.
+fn add(table: &Table, by: &mut BTreeMap<Key, Tally>) -> Result<()> {
+    for key in table.keys() {
+        let bytes = key.context("the counters cannot be listed")?;
+        let values = match table.get(&bytes, 0) {
+            Ok(values) => values,
+            Err(MapError::KeyNotFound) => continue,
+            Err(error) => return Err(error).context("the counters cannot be read"),
+        };
+        let key = CountKey::read_from_bytes(&bytes).ok();
+        if let Some(key) = key.as_ref().and_then(Key::of) {
+            *by.entry(key).or_default() += sum(values.iter().copied());
+        }
+    }
+    Ok(())
 }
 
 impl Counters {
@@ -78,48 +246,168 @@ impl Counters {
     pub(crate) fn new(probe: &mut Probe) -> Result<Self> {
         Ok(Self {
             counts: probe.take_map("COUNTS")?,
+            unattributed: probe.take_map("UNATTRIBUTED")?,
+            unplaced: probe.take_map("UNPLACED")?,
             health: probe.take_map("HEALTH")?,
+            gone: BTreeMap::new(),
+            removed: 0,
+            ignored: BTreeSet::new(),
         })
+    }
+
+    /// Leaves a namespace out of all that is read from now on.
+    pub(crate) fn ignore(&mut self, inum: u32) {
+        self.ignored.insert(inum);
+    }
+
+    /// # Errors
+    /// The kernel refuses to read the maps.
+    pub(crate) fn tallies(&self) -> Result<Tallies> {
+        let mut by = self.gone.clone();
+        add(&self.counts, &mut by)?;
+        add(&self.unattributed, &mut by)?;
+        by.retain(|key, _| !self.ignored.contains(&key.netns.inum));
+        let unplaced = self.unplaced.get(&0, 0);
+        let unplaced = unplaced.context("the counters cannot be read")?;
+        Ok(Tallies {
+            by,
+            unplaced: sum(unplaced.iter().copied()),
+        })
+    }
+
+    /// By namespace, kind and cause.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the maps.
+    pub(crate) fn counts(&self) -> Result<Counts> {
+        Ok(self.tallies()?.counts())
+    }
+
+    fn slot(&self, index: u32) -> Result<u64> {
+        let values = self.health.get(&index, 0);
+        let values = values.context("tracer's counters cannot be read")?;
+        Ok(values.iter().sum())
+    }
+
+    /// How many failures were wanted and not described: cheap to ask.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the map.
+    pub(crate) fn undescribed(&self) -> Result<u64> {
+        self.slot(slot::UNDESCRIBED)
     }
 
     /// # Errors
     /// The kernel refuses to read the map.
-    pub(crate) fn counts(&self) -> Result<Counts> {
-        let mut counts = Counts::new();
-        for key in self.counts.keys() {
-            let bytes = key.context("the counters cannot be listed")?;
-            let values = match self.counts.get(&bytes, 0) {
-                Ok(values) => values,
-                Err(MapError::KeyNotFound) => continue,
-                Err(error) => return Err(error).context("the counters cannot be read"),
-            };
-            let Ok(key) = CountKey::read_from_bytes(&bytes) else {
+    pub(crate) fn unjudged(&self) -> Result<u64> {
+        self.slot(slot::UNJUDGED)
+    }
+
+    /// How many processes and listeners have counters of their own, about.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the map.
+    pub(crate) fn keys(&self) -> Result<u64> {
+        Ok(self.slot(slot::KEYS)?.saturating_sub(self.removed))
+    }
+
+    /// Makes room in the kernel side's table: what `is_gone` says will never fail again
+    /// is remembered here. The sum of those that fail `is_known` stays, their names do not.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the map.
+    pub(crate) fn make_room(&mut self, is_gone: impl Fn(&Key) -> bool) -> Result<()> {
+        let mut all = BTreeMap::new();
+        add(&self.counts, &mut all)?;
+        for key in all.into_keys().filter(|key| is_gone(key)) {
+            let mut bytes = [0; size_of::<CountKey>()];
+            bytes.copy_from_slice(key.raw().as_bytes());
+            // Read again: it was found gone after the first reading.
+            let Ok(values) = self.counts.get(&bytes, 0) else {
                 continue;
             };
-            if let (Some(kind), Some(cause)) = (Kind::from_u8(key.kind), Cause::from_u8(key.cause))
-            {
-                counts.insert((key.netns, kind, cause), values.iter().sum());
+            let last = sum(values.iter().copied());
+            if remove(&mut self.counts, &bytes).is_ok() {
+                self.removed += 1;
+                *self.gone.entry(key).or_default() += last;
             }
         }
-        Ok(counts)
+        self.forget_smallest();
+        Ok(())
     }
 
-    /// # Errors
-    /// The kernel refuses to read the map.
-    pub(crate) fn health(&self) -> Result<Health> {
-        let slot = |index| -> Result<u64> {
-            let values = self
-                .health
-                .get(&index, 0)
-                .context("tracer's counters cannot be read")?;
-            Ok(values.iter().sum())
+    /// Who is gone and failed least is remembered as nobody.
+    fn forget_smallest(&mut self) {
+        if self.gone.len() <= GONE {
+            return;
+        }
+        let mut by_weight: Vec<_> = self
+            .gone
+            .iter()
+            .filter(|(key, _)| key.party != Party::Nobody)
+            .map(|(key, tally)| (tally.counted, *key))
+            .collect();
+        by_weight.sort_unstable();
+        for (_, key) in by_weight.into_iter().take(GONE / 2) {
+            if let Some(tally) = self.gone.remove(&key) {
+                let nobody = Key {
+                    party: Party::Nobody,
+                    ..key
+                };
+                *self.gone.entry(nobody).or_default() += tally;
+            }
+        }
+    }
+}
+
+/// Processes and listeners that are gone and still have counters of their own.
+const GONE: usize = 4096;
+
+fn remove(table: &mut Table, key: &[u8; size_of::<CountKey>()]) -> Result<(), MapError> {
+    table.remove(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(tgid: u32, party: u64, kind: Kind) -> CountKey {
+        CountKey {
+            tgid,
+            party,
+            ..CountKey::new(7, 9, kind, Cause::AcceptQueueFull)
+        }
+    }
+
+    #[test]
+    fn keys_go_there_and_back() {
+        let table = [
+            (key(5, 6, Kind::ConnectFailed), Party::Process(5, 6)),
+            (key(0, 6, Kind::SynDropped), Party::Listener(6)),
+            (key(0, 0, Kind::SynDropped), Party::Nobody),
+            (key(0, 0, Kind::ConnectFailed), Party::Nobody),
+        ];
+        for (raw, party) in table {
+            let key = Key::of(&raw);
+            assert_eq!(key.map(|key| key.party), Some(party));
+            assert_eq!(key.map(|key| key.raw()), Some(raw));
+        }
+        let unknown = CountKey {
+            kind: 99,
+            ..key(1, 1, Kind::SynDropped)
         };
-        Ok(Health {
-            counted: slot(slot::COUNTED)?,
-            described: slot(slot::DESCRIBED)?,
-            filtered: slot(slot::FILTERED)?,
-            unplaced: slot(slot::UNPLACED)?,
-            unjudged: slot(slot::UNJUDGED)?,
-        })
+        assert_eq!(Key::of(&unknown), None);
+    }
+
+    #[test]
+    fn cpus_are_summed() {
+        assert_eq!(
+            sum([[3, 2, 1, 77], [10, 20, 30, 5]]),
+            Tally {
+                counted: 13,
+                undescribed: 22,
+                filtered: 31
+            }
+        );
     }
 }

@@ -117,7 +117,7 @@ impl Data {
         match record {
             Record::Startup(startup) => self.begin(startup),
             Record::Failure(failure) => {
-                self.seen += 1;
+                self.seen = self.seen.saturating_add(failure.count);
                 let event = Rc::new(Event::new(failure));
                 for group in Group::ALL {
                     self.tables[group.index()].note(failure, group, &event);

@@ -26,7 +26,7 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    pub(super) fn count(&mut self, second: i64) {
+    pub(super) fn count(&mut self, second: i64, times: u64) {
         if second > self.newest {
             let kept = i64::try_from(KEPT).unwrap_or(i64::MAX);
             let passed = second.saturating_sub(self.newest).min(kept);
@@ -37,7 +37,7 @@ impl Pulse {
         }
         if self.has(second) {
             let count = &mut self.seconds[place(second)];
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
         }
     }
 

@@ -204,11 +204,16 @@ impl Row {
     }
 
     fn note(&mut self, failure: &Failure, event: &Rc<Event>) {
-        self.total += 1;
-        *self.kinds.entry(failure.kind).or_default() += 1;
-        *self.causes.entry(failure.cause).or_default() += 1;
+        let count = failure.count;
+        self.total = self.total.saturating_add(count);
+        for sum in [
+            self.kinds.entry(failure.kind).or_default(),
+            self.causes.entry(failure.cause).or_default(),
+        ] {
+            *sum = sum.saturating_add(count);
+        }
         self.last = self.last.max(failure.time);
-        self.pulse.count(failure.time.as_second());
+        self.pulse.count(failure.time.as_second(), count);
         let process = failure.process.as_ref().map(|(process, _)| process);
         if let Some(process) = process
             && self.process.as_ref() != Some(process)
@@ -253,7 +258,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn note(&mut self, failure: &Failure, group: Group, event: &Rc<Event>) {
         let Some(key) = Key::of(failure, group) else {
-            self.apart += 1;
+            self.apart = self.apart.saturating_add(failure.count);
             return;
         };
         let key = self.seat(key);
@@ -289,7 +294,7 @@ impl Table {
             && let Some(row) = self.rows.remove(&key)
         {
             self.forgotten.0 += 1;
-            self.forgotten.1 += row.total;
+            self.forgotten.1 = self.forgotten.1.saturating_add(row.total);
         }
     }
 

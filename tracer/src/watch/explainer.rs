@@ -75,6 +75,13 @@ impl Explainer {
         };
     }
 
+    /// The same for failures that were counted and not described one by one.
+    pub(super) fn add(&mut self, sum: &mut Failure) {
+        if sum.kind.is_drop() && !self.is_over {
+            sum.queue = self.queues.add(sum);
+        }
+    }
+
     /// Once a second: asks for what is due about queues; at the end for all that
     /// has not been told.
     pub(super) fn tell_queues(&mut self, is_final: bool) {

@@ -2,6 +2,7 @@
 
 mod child;
 mod explainer;
+mod ledger;
 mod reading;
 mod session;
 

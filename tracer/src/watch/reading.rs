@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::{
     attribute::namespaces::Namespaces,
-    source::counters::{Counters, Counts, drops},
+    source::counters::{Counters, Counts, Tallies, drops},
 };
 
 /// How often a moment of rest is looked for.
@@ -17,6 +17,7 @@ const ATTEMPTS: usize = 5;
 /// One reading.
 pub(super) struct Reading {
     pub(super) counts: Counts,
+    pub(super) tallies: Tallies,
     /// Drops counted while the kernel's counters were being read.
     pub(super) meanwhile: u64,
 }
@@ -31,11 +32,16 @@ impl Reading {
         let mut attempts = 0;
         loop {
             namespaces.read_again();
-            let counts = counters.counts()?;
+            let tallies = counters.tallies()?;
+            let counts = tallies.counts();
             let meanwhile = drops(&counts).saturating_sub(drops(&before));
             attempts += 1;
             if meanwhile == 0 || attempts == ATTEMPTS {
-                return Ok(Self { counts, meanwhile });
+                return Ok(Self {
+                    counts,
+                    tallies,
+                    meanwhile,
+                });
             }
             before = counts;
         }

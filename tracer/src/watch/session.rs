@@ -1,11 +1,11 @@
 //! One run: what is attached, what was learned, what was shown.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use super::{explainer::Explainer, reading::Reading};
+use super::{explainer::Explainer, ledger::Ledger, reading::Reading};
 use crate::{
     attribute::{Attributor, namespaces::Namespaces},
     cli::Run,
@@ -18,14 +18,18 @@ use crate::{
     probe::Probe,
     reconcile::reconcile,
     record::{End, Record, Totals},
-    source::{counters::Counters, live::Live},
+    model::{Failure, Netns},
+    source::{
+        counters::{Counters, Counts, Health, Tallies},
+        live::Live,
+    },
     startup::Startup,
     view::{self, Wish},
 };
 
 pub(super) struct Session {
     live: Live,
-    counters: Counters,
+    ledger: Ledger,
     namespaces: Namespaces,
     /// What had been counted when the namespaces began to be compared: tracer
     /// is attached before that.
@@ -38,6 +42,8 @@ pub(super) struct Session {
     shown: u64,
     /// Described by the kernel side, and not asked for.
     hidden: u64,
+    /// Not described one by one, and not asked for.
+    hidden_sums: u64,
     malformed: u64,
     lost_shown: u64,
     since: Timestamp,
@@ -101,7 +107,7 @@ impl Session {
         namespaces.start_here();
         Ok(Self {
             live,
-            counters,
+            ledger: Ledger::new(counters),
             namespaces,
             baseline,
             attributor,
@@ -111,6 +117,7 @@ impl Session {
             wanted: arguments.count.map(Into::into),
             shown: 0,
             hidden: 0,
+            hidden_sums: 0,
             malformed: 0,
             lost_shown: 0,
             since: Timestamp::now(),
@@ -184,13 +191,35 @@ impl Session {
         self.namespaces.notice(event.raw.netns);
         let mut failure = self.attributor.attribute(&event);
         failure.netns_name = self.namespaces.name(failure.netns);
-        if !self.filter.is_off() && !self.filter.wants(&Facts::from(&failure)) {
+        self.ledger.note(&event, &failure);
+        if !self.wants(&failure) {
             self.hidden += 1;
             return Ok(());
         }
         self.explainer.explain(&mut failure, event.raw.accepts);
         self.output.record(Record::Failure(&failure))?;
         self.shown += 1;
+        Ok(())
+    }
+
+    fn wants(&self, failure: &Failure) -> bool {
+        self.filter.is_off() || self.filter.wants(&Facts::from(failure))
+    }
+
+    /// Shows what was counted and not described one by one.
+    fn show_sums(&mut self) -> Result<()> {
+        for mut sum in self.ledger.sums(&mut self.attributor)? {
+            if sum.netns_name.is_none() {
+                sum.netns_name = self.namespaces.name(sum.netns);
+            }
+            if !self.wants(&sum) {
+                self.hidden_sums += sum.count;
+                continue;
+            }
+            self.explainer.add(&mut sum);
+            self.output.record(Record::Failure(&sum))?;
+            self.shown += sum.count;
+        }
         Ok(())
     }
 
@@ -206,6 +235,8 @@ impl Session {
         if let Some(log) = &mut self.log {
             log.flush();
         }
+        self.ledger.make_room()?;
+        self.show_sums()?;
         if self.output.view().is_some() {
             let totals = self.count(false)?;
             if let Some(view) = self.output.view() {
@@ -225,14 +256,33 @@ impl Session {
         Ok(self.output.flush()?)
     }
 
-    /// Descriptions that did not fit. A failure that is being counted right now
-    /// looks lost until it is described, so the least of a few readings counts.
+    /// Failures that are in no event. One that is being counted right now looks lost
+    /// until it is described, so the least of a few readings counts.
     fn lost(&self) -> Result<u64> {
+        if self.ledger.counters().undescribed()? == 0 {
+            return Ok(0);
+        }
         let mut least = u64::MAX;
         for _ in 0..3 {
-            least = least.min(self.counters.health()?.lost());
+            let tallies = self.ledger.counters().tallies()?;
+            least = least.min(self.health(&tallies)?.lost());
         }
         Ok(least)
+    }
+
+    fn health(&self, tallies: &Tallies) -> Result<Health> {
+        let all = tallies.all();
+        let described = all.counted.saturating_sub(all.undescribed);
+        let health = Health {
+            counted: all.counted,
+            described: described.saturating_sub(all.filtered),
+            summed: self.ledger.summed().saturating_sub(self.hidden_sums),
+            filtered: all.filtered.saturating_add(self.hidden_sums),
+            unattributed: tallies.unattributed(),
+            unplaced: tallies.unplaced.counted,
+            unjudged: self.ledger.counters().unjudged()?,
+        };
+        Ok(health.without(self.hidden))
     }
 
     /// Shows the totals so far.
@@ -251,23 +301,26 @@ impl Session {
     }
 
     fn count(&mut self, is_final: bool) -> Result<Totals> {
-        let reading = Reading::take(&self.counters, &mut self.namespaces)?;
-        let health = self.counters.health()?;
+        let reading = Reading::take(self.ledger.counters(), &mut self.namespaces)?;
+        let health = self.health(&reading.tallies)?;
+        let deltas = lives(self.namespaces.deltas(), &reading.counts);
+        let names = lives(self.namespaces.names(), &reading.counts);
         Ok(Totals {
             time: Timestamp::now(),
             since: self.since,
             is_final,
-            health: health.without(self.hidden),
-            filtered_in_kernel: health.filtered,
+            health,
+            filtered_in_kernel: reading.tallies.all().filtered,
             malformed: self.malformed,
+            by: self.ledger.by(&reading.tallies, &mut self.attributor),
             rows: reconcile(
                 &reading.since(&self.baseline),
                 health.unplaced,
-                &self.namespaces.deltas(),
+                &deltas,
             ),
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
-            netns_names: self.namespaces.names(),
+            netns_names: names,
         })
     }
 
@@ -276,12 +329,14 @@ impl Session {
         self.output.leave()?;
         // What is in the ring now, and not what a flood adds meanwhile.
         self.drain(Live::CAPACITY)?;
+        self.show_sums()?;
         self.explainer.tell_queues(true);
         for answer in self.explainer.rest().await {
             self.found(answer)?;
         }
         // What came while findings were waited for is not explained any more.
         self.drain(Live::CAPACITY)?;
+        self.show_sums()?;
         self.show_losses()?;
         self.totals(true)?;
         self.output.record(Record::End(&End {
@@ -291,6 +346,16 @@ impl Session {
         }))?;
         Ok(self.output.finish()?)
     }
+}
+
+/// By life, as the counters have it.
+fn lives<T>(by_inode: BTreeMap<u32, T>, counts: &Counts) -> BTreeMap<Netns, T> {
+    let newest = |inum| {
+        let of = counts.keys().map(|(netns, ..)| *netns);
+        of.filter(|netns| netns.inum == inum).max()
+    };
+    let with = |(inum, value)| (newest(inum).unwrap_or(Netns { inum, cookie: 0 }), value);
+    by_inode.into_iter().map(with).collect()
 }
 
 fn kernel_log(probe: &mut Probe) -> Result<Log> {

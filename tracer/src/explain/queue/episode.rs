@@ -114,12 +114,8 @@ impl Episode {
         finding.accept_queue = failure.accept_queue.unwrap_or(finding.accept_queue);
         finding.request_queue = failure.request_queue.unwrap_or(finding.request_queue);
         finding.asked = failure.asked;
-        match failure.kind {
-            Kind::SynDropped => finding.syn_drops += 1,
-            Kind::AckDropped => finding.ack_drops += 1,
-            Kind::OverflowReset => finding.resets += 1,
-            Kind::ConnectFailed | Kind::BindFailed | Kind::ListenFailed => {}
-        }
+        self.count(failure);
+        let finding = &mut self.finding;
         // Compared first: they rarely change, and copying a prefork server's
         // workers for every drop costs.
         if let Some((process, _)) = &failure.process
@@ -140,6 +136,26 @@ impl Episode {
             waiting: self.finding.accept_queue.len,
             fresh: self.fresh,
         });
+    }
+
+    /// Drops of which nothing is known but how many there were.
+    pub(super) fn add(&mut self, drops: &Failure) {
+        self.has_news = true;
+        self.finding.until = self.finding.until.max(drops.time);
+        self.count(drops);
+    }
+
+    fn count(&mut self, failure: &Failure) {
+        let finding = &mut self.finding;
+        let drops = match failure.kind {
+            Kind::SynDropped => Some(&mut finding.syn_drops),
+            Kind::AckDropped => Some(&mut finding.ack_drops),
+            Kind::OverflowReset => Some(&mut finding.resets),
+            Kind::ConnectFailed | Kind::BindFailed | Kind::ListenFailed => None,
+        };
+        if let Some(drops) = drops {
+            *drops = drops.saturating_add(failure.count);
+        }
     }
 
     /// Adds what was accepted since the last drop. Drops of two CPUs come a

@@ -17,7 +17,11 @@ pub(crate) fn write(failure: &Failure, line: &mut Vec<u8>) {
     put(line, r#","kind":"#, failure.kind.name());
     put(line, r#","cause":"#, failure.cause.name());
     put(line, r#","errno":"#, failure.errno.and_then(errno_name));
-    put(line, r#","count":1,"process":"#, failure.process.as_ref());
+    put(line, r#","count":"#, failure.count);
+    if let Some(since) = failure.since {
+        put(line, r#","since":"#, since);
+    }
+    put(line, r#","process":"#, failure.process.as_ref());
     put(line, r#","holders":"#, failure.holders.as_slice());
     put(line, r#","netns":"#, failure.netns);
     let netns_name = failure.netns_name.as_deref();

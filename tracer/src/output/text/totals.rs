@@ -2,10 +2,10 @@
 
 use std::{cmp::Reverse, fmt::Write};
 
-use super::{cause, numbered, what};
+use super::{cause, name, numbered, what};
 use crate::{
     reconcile::{Pair, Row},
-    record::Totals,
+    record::{By, Listener, Totals},
 };
 
 /// What was counted, and the kernel's own counters beside it.
@@ -23,8 +23,18 @@ pub(in crate::output) fn totals(totals: &Totals) -> String {
             health.filtered
         );
     }
+    if health.summed > 0 {
+        let _ = write!(text, ", {} in sums (too many at once)", health.summed);
+    }
     if health.lost() > 0 {
-        let _ = write!(text, ", {} lost (counted, too many at once)", health.lost());
+        let _ = write!(text, ", {} lost (too many at once)", health.lost());
+    }
+    if health.unattributed > 0 {
+        let _ = write!(
+            text,
+            ", {} not attributed (table full)",
+            health.unattributed
+        );
     }
     if totals.malformed > 0 {
         let _ = write!(text, ", {} not understood", totals.malformed);
@@ -36,20 +46,7 @@ pub(in crate::output) fn totals(totals: &Totals) -> String {
         let _ = write!(text, ", {} SYNs without a verdict", health.unjudged);
     }
     text.push('\n');
-    let (counts, left_out) = foremost(&totals.counts, |(_, count)| Reverse(**count));
-    for ((netns, kind, why), count) in counts {
-        let label = format!("{}, {}", what(*kind), cause(*why));
-        let place = numbered(*netns, totals);
-        let _ = writeln!(text, "   {count:>9}  {label:<36} {place}");
-    }
-    if !left_out.is_empty() {
-        let sum: u64 = left_out.iter().map(|(_, count)| **count).sum();
-        let _ = writeln!(
-            text,
-            "   {sum:>9}  in {} more rows like these",
-            left_out.len()
-        );
-    }
+    text.push_str(&parties(totals));
     let is_fine = |row: &Row| row.agrees() && row.unavailable.is_none();
     let (rows, left_out) = foremost(&totals.rows, |row| is_fine(row));
     for row in rows {
@@ -71,6 +68,58 @@ pub(in crate::output) fn totals(totals: &Totals) -> String {
         );
     }
     text
+}
+
+/// Who failed how often; without that, as in old captures, where.
+fn parties(totals: &Totals) -> String {
+    let mut text = String::new();
+    let mut line = |count: u64, kind, why, whose: String| {
+        let label = format!("{}, {}", what(kind), cause(why));
+        let _ = writeln!(text, "   {count:>9}  {label:<36} {}", whose.trim_end());
+    };
+    let mut sum_left_out = None;
+    if totals.by.is_empty() {
+        let (counts, left_out) = foremost(&totals.counts, |(_, count)| Reverse(**count));
+        for ((netns, kind, why), count) in counts {
+            line(*count, *kind, *why, numbered(*netns, totals));
+        }
+        if !left_out.is_empty() {
+            let sum = left_out.iter().map(|(_, count)| **count).sum::<u64>();
+            sum_left_out = Some((sum, left_out.len()));
+        }
+    } else {
+        let (by, left_out) = foremost(&totals.by, |by| Reverse(by.counted));
+        for one in by {
+            let whose = format!("{}  {}", party(one), numbered(one.netns, totals));
+            line(one.counted, one.kind, one.cause, whose);
+        }
+        if !left_out.is_empty() {
+            let sum = left_out.iter().map(|by| by.counted).sum::<u64>();
+            sum_left_out = Some((sum, left_out.len()));
+        }
+    }
+    if let Some((sum, rows)) = sum_left_out {
+        let _ = writeln!(text, "   {sum:>9}  in {rows} more rows like these");
+    }
+    text
+}
+
+/// `checkout[888]`, `10.9.0.2:8080 of api[631]`
+fn party(by: &By) -> String {
+    let process = by.process.as_ref().map(name);
+    match &by.listener {
+        Some(Listener { local, inode }) => {
+            let listener = match local {
+                Some(local) => local.to_string(),
+                None => format!("socket:[{inode}]"),
+            };
+            match process {
+                Some(process) => format!("{listener} of {process}"),
+                None => listener,
+            }
+        }
+        None => process.unwrap_or_else(|| "(not attributed)".to_owned()),
+    }
 }
 
 /// So many rows of each part of the totals are shown: a machine may have thousands of
@@ -132,6 +181,7 @@ mod tests {
     use tracer_common::{Cause, Kind};
 
     use super::*;
+    use crate::model::Netns;
 
     #[test]
     fn differences_are_shown() {
@@ -149,14 +199,21 @@ mod tests {
             kernel: Some(kernel),
         };
         let row = |netns: u32| Row {
-            netns,
+            netns: Netns {
+                inum: netns,
+                cookie: 0,
+            },
             listen_overflows: pair(1, if netns == 999 { 2 } else { 1 }),
             listen_drops: pair(1, 1),
             req_qfull_drop: pair(0, 0),
             unavailable: None,
         };
         let count = |netns: u32| {
-            let key = (netns, Kind::SynDropped, Cause::AcceptQueueFull);
+            let life = Netns {
+                inum: netns,
+                cookie: 0,
+            };
+            let key = (life, Kind::SynDropped, Cause::AcceptQueueFull);
             (key, u64::from(netns))
         };
         let totals = Totals {

@@ -1,0 +1,214 @@
+//! Keeps the counters and the events of one run together: what the kernel side counted
+//! and did not describe one by one becomes an event that stands for many.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use tracer_common::COUNT_KEYS;
+
+use crate::{
+    attribute::{Attributor, process},
+    decode::Decoded,
+    model::{Failure, Netns},
+    record::{By, Listener},
+    source::counters::{Counters, Key, Party, Tallies},
+};
+
+/// Processes and listeners of which the first failure is remembered, so that what is
+/// counted later can be told with it.
+const KNOWN: usize = 4096;
+
+/// How often room is made in the kernel side's table.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// See the first line.
+pub(super) struct Ledger {
+    counters: Counters,
+    /// The last failure of each that was described one by one.
+    known: HashMap<Key, Failure>,
+    /// How many undescribed failures of each are in events already.
+    summed: HashMap<Key, u64>,
+    /// The sum of those.
+    summed_in_all: u64,
+    /// What the kernel side had not described when sums were made last, and when.
+    seen: u64,
+    since: Timestamp,
+    /// What each had failed when room was made last.
+    before: BTreeMap<Key, u64>,
+    made_room: Option<Instant>,
+}
+
+impl Ledger {
+    pub(super) fn new(counters: Counters) -> Self {
+        Self {
+            counters,
+            known: HashMap::new(),
+            summed: HashMap::new(),
+            summed_in_all: 0,
+            seen: 0,
+            since: Timestamp::now(),
+            before: BTreeMap::new(),
+            made_room: None,
+        }
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Failures that are in events with a count of more than one, shown or filtered.
+    pub(super) fn summed(&self) -> u64 {
+        self.summed_in_all
+    }
+
+    /// Remembers whose failure this is.
+    pub(super) fn note(&mut self, event: &Decoded, failure: &Failure) {
+        let key = key(event);
+        if let Some(known) = self.known.get_mut(&key) {
+            // Who accepts may change, and holders may come and go.
+            if known.process != failure.process || known.holders != failure.holders {
+                known.process.clone_from(&failure.process);
+                known.holders.clone_from(&failure.holders);
+            }
+        } else if self.known.len() < KNOWN {
+            self.known.insert(key, failure.clone());
+        }
+    }
+
+    /// An event for each process and listener with failures that were counted since the
+    /// last time and are in no event yet.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub(super) fn sums(&mut self, attributor: &mut Attributor) -> Result<Vec<Failure>> {
+        let undescribed = self.counters.undescribed()?;
+        let now = Timestamp::now();
+        if undescribed == self.seen {
+            self.since = now;
+            return Ok(Vec::new());
+        }
+        let mut sums = Vec::new();
+        for (key, tally) in self.counters.tallies()?.by {
+            let summed = self.summed.entry(key).or_default();
+            let count = tally.undescribed.saturating_sub(*summed);
+            if count == 0 {
+                continue;
+            }
+            *summed += count;
+            self.summed_in_all += count;
+            let known = self.known.get(&key);
+            let like = known.cloned().or_else(|| unseen(&key, attributor));
+            sums.extend(like.map(|like| sum(like, count, self.since, now)));
+        }
+        self.seen = undescribed;
+        self.since = now;
+        Ok(sums)
+    }
+
+    /// Who failed how often, most often first.
+    pub(super) fn by(&self, tallies: &Tallies, attributor: &mut Attributor) -> Vec<By> {
+        let mut by: Vec<By> = tallies
+            .by
+            .iter()
+            .map(|(key, tally)| {
+                let known = self.known.get(key).cloned();
+                let known = known.or_else(|| unseen(key, attributor));
+                let process = known.as_ref().and_then(|it| Some(it.process.as_ref()?.0.clone()));
+                let listener = match key.party {
+                    Party::Listener(inode) => Some(Listener {
+                        inode,
+                        local: known.as_ref().and_then(|known| known.local),
+                    }),
+                    _ => None,
+                };
+                By {
+                    netns: key.netns,
+                    kind: key.kind,
+                    cause: key.cause,
+                    process,
+                    listener,
+                    counted: tally.counted,
+                    described: tally
+                        .counted
+                        .saturating_sub(tally.undescribed)
+                        .saturating_sub(tally.filtered),
+                }
+            })
+            .collect();
+        by.sort_by(|one, other| other.counted.cmp(&one.counted));
+        by
+    }
+
+    /// Once a second: makes room in the kernel side's table before it is full.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub(super) fn make_room(&mut self) -> Result<()> {
+        let is_early = self.made_room.is_some_and(|then| then.elapsed() < PAUSE);
+        if is_early || self.counters.keys()? < u64::from(COUNT_KEYS) / 2 {
+            return Ok(());
+        }
+        self.made_room = Some(Instant::now());
+        let tallies = self.counters.tallies()?;
+        let before = std::mem::take(&mut self.before);
+        let is_idle = |key: &Key| {
+            let counted = tallies.by.get(key).map(|tally| tally.counted);
+            before.get(key).copied() == counted
+        };
+        self.counters.make_room(|key| match key.party {
+            Party::Process(pid, start) => process::is_gone(pid, start),
+            Party::Listener(_) => is_idle(key),
+            Party::Nobody => false,
+        })?;
+        let counted = tallies.by.iter().map(|(key, tally)| (*key, tally.counted));
+        self.before = counted.collect();
+        let there = self.counters.tallies()?.by;
+        self.known.retain(|key, _| there.contains_key(key));
+        self.summed.retain(|key, _| there.contains_key(key));
+        Ok(())
+    }
+}
+
+fn key(event: &Decoded) -> Key {
+    let raw = &event.raw;
+    Key {
+        netns: Netns {
+            inum: raw.netns,
+            cookie: raw.netns_cookie,
+        },
+        kind: event.kind,
+        cause: event.cause,
+        party: match event.kind.is_drop() {
+            true if raw.inode == 0 => Party::Nobody,
+            true => Party::Listener(raw.inode),
+            false => Party::Process(raw.caller.tgid, raw.caller.start_ns),
+        },
+    }
+}
+
+/// A failure of which none was described: what /proc tells about whose it is.
+fn unseen(key: &Key, attributor: &mut Attributor) -> Option<Failure> {
+    attributor.of_party(key)
+}
+
+/// So many failures like this one.
+fn sum(like: Failure, count: u64, since: Timestamp, now: Timestamp) -> Failure {
+    let is_drop = like.kind.is_drop();
+    Failure {
+        time: now,
+        count,
+        since: Some(since),
+        // Each had its own.
+        remote: None,
+        local: like.local.filter(|_| is_drop),
+        inode: like.inode.filter(|_| is_drop),
+        accept_queue: None,
+        request_queue: None,
+        own_range: None,
+        ..like
+    }
+}
