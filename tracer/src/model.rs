@@ -15,6 +15,13 @@ pub(crate) struct Netns {
     pub(crate) cookie: u64,
 }
 
+impl Netns {
+    /// The one with this inode number whose life is not known.
+    pub(crate) const fn of_inode(inum: u32) -> Self {
+        Self { inum, cookie: 0 }
+    }
+}
+
 /// How a process came to be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {

@@ -133,17 +133,21 @@ fn add(ours: &mut Netstat, kind: Kind, cause: Cause, count: u64) {
 mod tests {
     use super::*;
 
+    const fn life(inum: u32) -> Netns {
+        Netns::of_inode(inum)
+    }
+
     #[test]
     fn every_failure_is_set_beside_its_counter() {
         let counts = Counts::from([
-            ((1, Kind::SynDropped, Cause::AcceptQueueFull), 3),
-            ((1, Kind::SynDropped, Cause::RequestQueueFull), 5),
-            ((1, Kind::SynDropped, Cause::BacklogReserve), 7),
-            ((1, Kind::AckDropped, Cause::AcceptQueueFull), 11),
-            ((1, Kind::OverflowReset, Cause::AcceptQueueFull), 13),
-            ((1, Kind::ConnectFailed, Cause::PortsExhausted), 99),
-            ((2, Kind::BindFailed, Cause::PortInUse), 99),
-            ((3, Kind::SynDropped, Cause::AcceptQueueFull), 1),
+            ((life(1), Kind::SynDropped, Cause::AcceptQueueFull), 3),
+            ((life(1), Kind::SynDropped, Cause::RequestQueueFull), 5),
+            ((life(1), Kind::SynDropped, Cause::BacklogReserve), 7),
+            ((life(1), Kind::AckDropped, Cause::AcceptQueueFull), 11),
+            ((life(1), Kind::OverflowReset, Cause::AcceptQueueFull), 13),
+            ((life(1), Kind::ConnectFailed, Cause::PortsExhausted), 99),
+            ((life(2), Kind::BindFailed, Cause::PortInUse), 99),
+            ((life(3), Kind::SynDropped, Cause::AcceptQueueFull), 1),
         ]);
         let netstat = Netstat {
             listen_overflows: 27,
@@ -151,10 +155,10 @@ mod tests {
             req_qfull_drop: 5,
         };
         let kernel = BTreeMap::from([
-            (1, (netstat, Standing::Current)),
-            (2, (Netstat::default(), Standing::Late)),
+            (life(1), (netstat, Standing::Current)),
+            (life(2), (Netstat::default(), Standing::Late)),
             (
-                4,
+                life(4),
                 (
                     Netstat {
                         listen_drops: 2,
@@ -167,12 +171,12 @@ mod tests {
         let is_explained = |unplaced| {
             let rows = reconcile(&counts, unplaced, &kernel);
             rows.iter()
-                .any(|row| row.netns == 1 && row.unavailable.is_some())
+                .any(|row| row.netns == life(1) && row.unavailable.is_some())
         };
         assert!(is_explained(1) && !is_explained(0));
         let rows = reconcile(&counts, 0, &kernel);
         assert_eq!(
-            rows.iter().map(|row| row.netns).collect::<Vec<_>>(),
+            rows.iter().map(|row| row.netns.inum).collect::<Vec<_>>(),
             [1, 3, 4]
         );
         let differences: Vec<_> = rows

@@ -85,11 +85,14 @@ pub(crate) struct Listener {
 impl Totals {
     /// What people call the namespace that has this inode number now.
     pub(crate) fn name_of(&self, inum: u32) -> Option<&Arc<str>> {
-        let lives = Netns { inum, cookie: 0 }..=Netns {
+        let lives = Netns::of_inode(inum)..=Netns {
             inum,
             cookie: u64::MAX,
         };
-        self.netns_names.range(lives).next_back().map(|(_, name)| name)
+        self.netns_names
+            .range(lives)
+            .next_back()
+            .map(|(_, name)| name)
     }
 }
 

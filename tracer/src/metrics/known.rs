@@ -141,12 +141,12 @@ impl Known {
         });
         to.counter(
             "tracer_failures_described",
-            "Failures that were described, by who is responsible.",
+            "Failures by who is responsible, those that were only counted included.",
             described,
         );
         to.total(
             "tracer_failures_described_folded",
-            "Described failures that are told of process other, because there are too many series.",
+            "Those of them that are told of process other, because there are too many series.",
             tally.folded,
         );
         let drops = tally.dropped.iter().map(|((netns, local), n)| {
@@ -159,7 +159,7 @@ impl Known {
         });
         to.counter(
             "tracer_listener_drops",
-            "Described packets that a listener dropped or answered with a reset, by its address.",
+            "Packets that a listener dropped or answered with a reset, by its address, those that were only counted included.",
             drops,
         );
     }
@@ -283,13 +283,13 @@ impl Known {
         );
         to.total(
             "tracer_described",
-            "Failures whose description was written to the ring buffer.",
+            "Failures that were described one by one.",
             // With those that filters hid after they were read: it must never fall.
             health.described + health.filtered.saturating_sub(totals.filtered_in_kernel),
         );
         to.total(
             "tracer_lost",
-            "Failures that were counted and not described: too many at once.",
+            "Failures of which neither a description nor whose they are is known: too many at once.",
             tally.lost,
         );
         to.total(
@@ -425,7 +425,7 @@ mod tests {
     use super::*;
     use crate::{
         metrics::{tally::Tally, text::open_metrics},
-        model::{Failure, Process, Role},
+        model::{Failure, Netns, Process, Role},
         record::{Record, Totals},
         snapshot::places::Place,
         source::counters::Counts,
@@ -462,10 +462,16 @@ mod tests {
             process: Some((process, Role::Caller)),
             ..Failure::example()
         }));
-        let failed = |netns| (netns, Kind::ConnectFailed, Cause::PortsExhausted);
+        let failed = |netns| {
+            (
+                Netns::of_inode(netns),
+                Kind::ConnectFailed,
+                Cause::PortsExhausted,
+            )
+        };
         let totals = Totals {
             counts: Counts::from([(failed(1), 2), (failed(7), 3)]),
-            netns_names: BTreeMap::from([(7, "blue".into())]),
+            netns_names: BTreeMap::from([(Netns::of_inode(7), "blue".into())]),
             ..Totals::example()
         };
         let told = vec![

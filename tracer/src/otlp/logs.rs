@@ -107,6 +107,7 @@ fn failure(failure: &Failure) -> LogRecord {
     let mut attributes = finding(failure.netns, failure.netns_name.as_deref());
     let to = &mut attributes;
     kind_and_cause(to, Some(failure.kind), failure.cause);
+    to.count("tracer.count", failure.count);
     if let Some(errno) = failure.errno.and_then(errno_name) {
         to.text("error.type", errno);
     }

@@ -16,9 +16,11 @@ use crate::{
         advice::{on_census, on_queue, tests::dice::Dice},
         finding::{Asked, BoundUnused},
     },
-    model::{Container, Failure, Place, Pod, Process, Queue, Role, errno_name, protocol_name},
+    model::{
+        Container, Failure, Netns, Place, Pod, Process, Queue, Role, errno_name, protocol_name,
+    },
     reconcile::{Pair, Row},
-    record::Totals,
+    record::{By, Listener, Totals},
     replay::parse::{Parsed, Unread, parse},
     source::counters::Health,
 };
@@ -44,14 +46,14 @@ fn value(failure: &Failure) -> Value {
         value
     });
     let asked = failure.asked;
-    json!({
+    let mut value = json!({
         "v": 1,
         "type": "event",
         "time": format!("{:.6}", failure.time),
         "kind": failure.kind.name(),
         "cause": failure.cause.name(),
         "errno": failure.errno.and_then(errno_name),
-        "count": 1,
+        "count": failure.count,
         "process": responsible,
         "holders": failure.holders.iter().map(json::process).collect::<Vec<_>>(),
         "netns": failure.netns,
@@ -73,7 +75,11 @@ fn value(failure: &Failure) -> Value {
         "census": failure.census,
         "queue": failure.queue,
         "hook": failure.hook.name(),
-    })
+    });
+    if let Some(since) = failure.since {
+        value["since"] = format!("{since:.6}").into();
+    }
+    value
 }
 
 fn time(dice: &mut Dice) -> Timestamp {
@@ -82,6 +88,14 @@ fn time(dice: &mut Dice) -> Timestamp {
     Timestamp::UNIX_EPOCH
         .saturating_add(since)
         .unwrap_or_default()
+}
+
+/// A namespace with this inode number.
+fn life(dice: &mut Dice, inum: u32) -> Netns {
+    Netns {
+        inum,
+        cookie: dice.of(&[0, 1, 1 << 40]).unwrap_or_default(),
+    }
 }
 
 /// Whatever somebody called something.
@@ -170,6 +184,8 @@ pub(crate) fn failure(dice: &mut Dice) -> Failure {
     };
     Failure {
         time: time(dice),
+        count: dice.of(&[1, 7, 1 << 40]).unwrap_or(1),
+        since: (dice.roll(4) == 0).then(|| time(dice)),
         kind,
         cause: dice.of(Cause::ALL).unwrap_or(Cause::Other),
         hook: dice.of(Hook::ALL).unwrap_or(Hook::FexitInetBind),
@@ -298,6 +314,8 @@ fn totals() {
             health: Health {
                 counted: dice.roll(9).into(),
                 described: dice.roll(9).into(),
+                summed: dice.roll(9).into(),
+                unattributed: dice.roll(2).into(),
                 filtered: dice.roll(2).into(),
                 unplaced: dice.roll(2).into(),
                 unjudged: dice.roll(2).into(),
@@ -307,18 +325,38 @@ fn totals() {
             counts: (0..dice.roll(5))
                 .filter_map(|netns| {
                     Some((
-                        (netns, dice.of(Kind::ALL)?, dice.of(Cause::ALL)?),
+                        (
+                            life(&mut dice, netns),
+                            dice.of(Kind::ALL)?,
+                            dice.of(Cause::ALL)?,
+                        ),
                         dice.roll(99).into(),
                     ))
                 })
                 .collect(),
             rows: (0..dice.roll(3))
                 .map(|netns| Row {
-                    netns,
+                    netns: life(&mut dice, netns),
                     listen_overflows: pair(&mut dice),
                     listen_drops: pair(&mut dice),
                     req_qfull_drop: pair(&mut dice),
                     unavailable: dice.of(&[None, Some("no processes".into())]).flatten(),
+                })
+                .collect(),
+            by: (0..dice.roll(4))
+                .filter_map(|netns| {
+                    Some(By {
+                        netns: life(&mut dice, netns),
+                        kind: dice.of(Kind::ALL)?,
+                        cause: dice.of(Cause::ALL)?,
+                        process: (dice.roll(3) > 0).then(|| process(&mut dice)),
+                        listener: (dice.roll(2) == 0).then(|| Listener {
+                            inode: dice.roll(9).into(),
+                            local: dice.of(&[None, Some(([10, 0, 0, 1], 80).into())]).flatten(),
+                        }),
+                        counted: dice.roll(99).into(),
+                        described: dice.roll(9).into(),
+                    })
                 })
                 .collect(),
             meanwhile: dice.roll(3).into(),
@@ -328,6 +366,7 @@ fn totals() {
         let netns = before.counts.keys().map(|(netns, ..)| *netns);
         let all: Vec<_> = netns
             .chain(before.rows.iter().map(|row| row.netns))
+            .chain(before.by.iter().map(|by| by.netns))
             .collect();
         for netns in all {
             before.netns_names.insert(netns, name(&mut dice).into());

@@ -258,10 +258,34 @@ pub(crate) fn addresses(failure: &Failure) -> String {
     } else {
         '→'
     };
-    match failure.remote {
+    let local = match failure.remote {
         Some(remote) => format!("{local} {arrow} {remote}"),
         None => local,
+    };
+    match failure.since {
+        Some(since) => {
+            let seconds = failure.time.duration_since(since).as_secs_f64();
+            let more = format!("×{} in {seconds:.1} s", thousands(failure.count));
+            match local.is_empty() {
+                true => more,
+                false => format!("{local} {more}"),
+            }
+        }
+        None => local,
     }
+}
+
+/// `1,204,332`
+fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// The queue that the cause is about, as `ss` shows it: length/limit.

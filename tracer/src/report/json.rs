@@ -350,6 +350,7 @@ fn totals(totals: &Totals) -> Value {
         "final": totals.is_final,
         "counted": totals.counted,
         "described": totals.described,
+        "summed": totals.summed,
         "lost": totals.lost,
         "filtered": totals.filtered,
         "malformed": totals.malformed,

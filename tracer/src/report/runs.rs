@@ -42,6 +42,7 @@ pub(super) struct Totals {
     pub(super) is_final: bool,
     pub(super) counted: u64,
     pub(super) described: u64,
+    pub(super) summed: u64,
     pub(super) lost: u64,
     pub(super) filtered: u64,
     pub(super) malformed: u64,
@@ -131,6 +132,7 @@ impl Runs {
             for (sum, next) in [
                 (&mut sum.counted, next.counted),
                 (&mut sum.described, next.described),
+                (&mut sum.summed, next.summed),
                 (&mut sum.lost, next.lost),
                 (&mut sum.filtered, next.filtered),
                 (&mut sum.malformed, next.malformed),
@@ -175,6 +177,7 @@ pub(super) fn totals(record: &Value) -> Totals {
         is_final: record["final"] == true,
         counted: amount(&record["counted"]),
         described: amount(&record["described"]),
+        summed: amount(&record["summed"]),
         lost: amount(&record["lost"]),
         filtered: amount(&record["filtered"]),
         malformed: amount(&record["malformed"]),

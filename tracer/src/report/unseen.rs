@@ -60,7 +60,8 @@ fn totals(analysis: &Analysis, sentences: &mut Vec<String>) {
             sentences.push(format!("{} {why}", many(count, what)));
         }
     }
-    let absent = totals.described.saturating_sub(analysis.events);
+    let shown = totals.described.saturating_add(totals.summed);
+    let absent = shown.saturating_sub(analysis.events);
     if absent > 0 {
         sentences.push(format!(
             "{} described, but not in these files: filtered when it was recorded, or in a file that is not here",

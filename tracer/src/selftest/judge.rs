@@ -358,7 +358,7 @@ mod tests {
     use crate::{
         explain::finding::{Holder, Part, Program},
         host::plan::Tier,
-        model::{Process, Role},
+        model::{Netns, Process, Role},
         probe::By,
         reconcile::Pair,
         record::Totals,
@@ -426,12 +426,13 @@ mod tests {
             filtered_in_kernel: 0,
             malformed: 0,
             counts: BTreeMap::from([
-                ((NETNS, kind, cause), count),
+                ((Netns::of_inode(NETNS), kind, cause), count),
                 // Of another namespace: nobody asks.
-                ((8, Kind::BindFailed, Cause::PortInUse), 99),
+                ((Netns::of_inode(8), Kind::BindFailed, Cause::PortInUse), 99),
             ]),
+            by: Vec::new(),
             rows: vec![Compared {
-                netns: NETNS,
+                netns: Netns::of_inode(NETNS),
                 listen_overflows: pair(kernel.listen_overflows),
                 listen_drops: pair(kernel.listen_drops),
                 req_qfull_drop: pair(kernel.req_qfull_drop),

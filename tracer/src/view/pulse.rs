@@ -98,7 +98,7 @@ mod tests {
     fn what_is_old_leaves() {
         let mut pulse = Pulse::default();
         for second in [100, 100, 103, 104] {
-            pulse.count(second);
+            pulse.count(second, 1);
         }
         assert!((pulse.rate(104) - 0.8).abs() < 1e-9);
         assert!((pulse.rate(108) - 0.4).abs() < 1e-9);
@@ -107,11 +107,11 @@ mod tests {
         assert_eq!(pulse.cells(104, 10)[9], 2);
         assert_eq!(pulse.cells(104, 10)[8], 2);
         assert_eq!(pulse.cells(170, 60).iter().sum::<u64>(), 0);
-        pulse.count(1000);
+        pulse.count(1000, 1);
         assert_eq!(pulse.cells(1000, 60).iter().sum::<u64>(), 1);
         // Late: still within what is kept, or not.
-        pulse.count(990);
-        pulse.count(3);
+        pulse.count(990, 1);
+        pulse.count(3, 1);
         assert_eq!(pulse.cells(1000, 60).iter().sum::<u64>(), 2);
     }
 
@@ -119,7 +119,7 @@ mod tests {
     fn any_second_will_do() {
         let mut pulse = Pulse::default();
         for second in [i64::MIN, -5, 0, i64::MAX, i64::MIN] {
-            pulse.count(second);
+            pulse.count(second, 1);
             for now in [i64::MIN, 0, i64::MAX] {
                 assert!(pulse.rate(now) >= 0.0);
                 assert_eq!(pulse.cells(now, 20).len(), 20);

@@ -117,7 +117,9 @@ impl Ledger {
             .map(|(key, tally)| {
                 let known = self.known.get(key).cloned();
                 let known = known.or_else(|| unseen(key, attributor));
-                let process = known.as_ref().and_then(|it| Some(it.process.as_ref()?.0.clone()));
+                let process = known
+                    .as_ref()
+                    .and_then(|it| Some(it.process.as_ref()?.0.clone()));
                 let listener = match key.party {
                     Party::Listener(inode) => Some(Listener {
                         inode,

@@ -18,9 +18,6 @@ pub(crate) fn write(failure: &Failure, line: &mut Vec<u8>) {
     put(line, r#","cause":"#, failure.cause.name());
     put(line, r#","errno":"#, failure.errno.and_then(errno_name));
     put(line, r#","count":"#, failure.count);
-    if let Some(since) = failure.since {
-        put(line, r#","since":"#, since);
-    }
     put(line, r#","process":"#, failure.process.as_ref());
     put(line, r#","holders":"#, failure.holders.as_slice());
     put(line, r#","netns":"#, failure.netns);
@@ -39,6 +36,9 @@ pub(crate) fn write(failure: &Failure, line: &mut Vec<u8>) {
     put(line, r#","census":"#, failure.census);
     put(line, r#","queue":"#, failure.queue);
     put(line, r#","hook":"#, failure.hook.name());
+    if let Some(since) = failure.since {
+        put(line, r#","since":"#, since);
+    }
     raw(line, "}");
 }
 

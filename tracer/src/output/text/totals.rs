@@ -27,7 +27,7 @@ pub(in crate::output) fn totals(totals: &Totals) -> String {
         let _ = write!(text, ", {} in sums (too many at once)", health.summed);
     }
     if health.lost() > 0 {
-        let _ = write!(text, ", {} lost (too many at once)", health.lost());
+        let _ = write!(text, ", {} lost (counted, too many at once)", health.lost());
     }
     if health.unattributed > 0 {
         let _ = write!(

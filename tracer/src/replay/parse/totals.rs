@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::netns_name;
 use crate::{
-    reconcile::{Pair, Row},
     model::Netns,
+    reconcile::{Pair, Row},
     record::{By, Listener, Totals},
     replay::fields::{Field, get},
     source::counters::{Counts, Health},
@@ -63,7 +63,12 @@ fn netns(record: &Value) -> Option<Netns> {
 fn names(record: &Value) -> Option<BTreeMap<Netns, Arc<str>>> {
     let mut names = BTreeMap::new();
     for list in ["counts", "by", "kernel"] {
-        for of in record.get(list).and_then(Value::as_array).into_iter().flatten() {
+        for of in record
+            .get(list)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             if let Some(name) = netns_name(of)? {
                 names.insert(netns(of)?, name);
             }

@@ -55,6 +55,7 @@ pub(super) fn tell(analysis: &Analysis, top: usize) -> Compared {
     let Totals {
         counted,
         described,
+        summed,
         lost,
         filtered,
         ..
@@ -63,6 +64,10 @@ pub(super) fn tell(analysis: &Analysis, top: usize) -> Compared {
         "{counted} counted, {described} described, {lost} lost; {} in these files",
         analysis.events
     );
+    if summed > 0 {
+        told.sum
+            .push_str(&format!("; {summed} of them as sums, too many at once"));
+    }
     if filtered > 0 {
         let left_out = format!("; filters of the recording left out {filtered}");
         told.sum.push_str(&left_out);

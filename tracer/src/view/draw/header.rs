@@ -65,6 +65,10 @@ fn counts(state: &State, width: usize) -> Line<'static> {
             left.push(Span::raw(" counted  "));
             left.push(Span::styled(count(health.described), bold()));
             left.push(Span::raw(" described  "));
+            if health.summed > 0 {
+                left.push(Span::styled(count(health.summed), bold()));
+                left.push(Span::raw(" in sums  "));
+            }
             if health.filtered > 0 {
                 left.push(Span::styled(count(health.filtered), bold()));
                 left.push(Span::raw(" left out  "));

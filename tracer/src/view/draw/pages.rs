@@ -135,7 +135,7 @@ pub(super) fn help(width: usize) -> Vec<Line<'static>> {
     lines.push(Line::default());
     lines.push(Line::styled(" What it means", bold().underlined()));
     let texts = [
-        "counted, described, lost: failures are counted in the kernel, exactly, those of the whole machine; filters such as --netns leave some out. Of each other there is a description, unless there are too many at once (50,000 a second of a kind): then it is counted, and lost to these tables.".to_owned(),
+        "counted, described, lost: failures are counted in the kernel, exactly, those of the whole machine; filters such as --netns leave some out. Of too many at once the first of each process and listener are described one by one; the rest is added up, each second, and is in these tables as sums.".to_owned(),
         "kernel agrees: tracer's counts of drops are those of the kernel's own counters (ListenOverflows, ListenDrops, TCPReqQFullDrop) in every network namespace. ±: so many were counted while they were being read.".to_owned(),
         "FAILED: failures since the start. /s: lately, over five seconds. LAST MINUTE: the highest bar is that row's own most. SEEN: how long ago the last one was. Rows are sorted by rate, then by number.".to_owned(),
         "CULPRIT: who has most of the ports, or does not accept; who it is, in the table, is who failed or whose queue it is.".to_owned(),

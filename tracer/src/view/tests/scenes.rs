@@ -18,7 +18,7 @@ use crate::{
         plan::{Exactness, Purpose, Tier},
         settings::Settings,
     },
-    model::{Container, Failure, Place, Process, Queue, Role},
+    model::{Container, Failure, Netns, Place, Process, Queue, Role},
     probe::{By, Served},
     reconcile::{Pair, Row},
     record::{Record, Totals},
@@ -250,14 +250,13 @@ pub(super) fn totals(counted: u64, described: u64, kernel: u64, meanwhile: u64) 
         health: Health {
             counted,
             described,
-            filtered: 0,
-            unplaced: 0,
-            unjudged: 0,
+            ..Health::default()
         },
         malformed: 0,
         counts: Default::default(),
+        by: Vec::new(),
         rows: vec![Row {
-            netns: 1,
+            netns: Netns::of_inode(1),
             listen_overflows: pair,
             listen_drops: pair,
             req_qfull_drop: Pair {
