@@ -13,7 +13,7 @@ use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
-    boot, bpf, census, cost, export, faults, guest, hostile, limits, metrics, readme, record,
+    boot, bpf, census, cost, export, fair, faults, guest, hostile, limits, metrics, readme, record,
     replay, report, say, snapshot, surroundings, trust, who,
 };
 
@@ -119,6 +119,18 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/snapshot-stdout-closed",
         run: snapshot::stdout_closed,
+    },
+    CliTest {
+        name: "cli/quiet-process",
+        run: fair::processes,
+    },
+    CliTest {
+        name: "cli/quiet-listener",
+        run: fair::listeners,
+    },
+    CliTest {
+        name: "cli/too-many-listeners",
+        run: fair::too_many,
     },
     CliTest {
         name: "cli/replay",

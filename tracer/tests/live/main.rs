@@ -14,6 +14,7 @@ mod cost;
 mod counters;
 mod expect;
 mod export;
+mod fair;
 mod faults;
 mod guest;
 mod hostile;

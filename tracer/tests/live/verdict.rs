@@ -71,7 +71,8 @@ pub(crate) fn add_up(tracer: &Tracer) -> Result<String> {
     let records = tracer.records();
     let totals = tracer::final_totals(&records)?;
     let number = |name: &str| totals[name].as_u64().with_context(|| format!("no {name}"));
-    let (counted, described, lost) = (number("counted")?, number("described")?, number("lost")?);
+    let (counted, lost) = (number("counted")?, number("lost")?);
+    let described = number("described")? + number("summed")?;
     let rows = totals["counts"].as_array().into_iter().flatten();
     let sum: u64 = rows.filter_map(|row| row["count"].as_u64()).sum();
     let told = tracer.told_in_all();

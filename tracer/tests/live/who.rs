@@ -106,7 +106,8 @@ impl Told {
             sum == counted,
             "{filter}: {sum} counted instead of {counted}"
         );
-        let known = self.total("described")? + self.total("lost")? + self.total("filtered")?;
+        let told = self.total("described")? + self.total("summed")?;
+        let known = told + self.total("lost")? + self.total("filtered")?;
         ensure!(
             known == self.total("counted")?,
             "{filter}: {known} are known of"

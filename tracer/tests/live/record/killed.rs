@@ -166,7 +166,9 @@ fn judge(one: &Killed, failures: &[Moment], netns: u64) -> Result<f64> {
     ensure!(told <= most, "{told} events of {most} failures");
     let mut since = lost;
     for event in of_type(&read.records, "event") {
-        since += u64::from(event["netns"] == netns && time(event)? > attached - SLACK);
+        if event["netns"] == netns && time(event)? > attached - SLACK {
+            since += event["count"].as_u64().unwrap_or(1);
+        }
     }
     let mut since_then = failures.iter().filter(|(before, _)| *before > attached);
     let missing = since_then.nth(usize::try_from(since)?);
@@ -194,8 +196,9 @@ fn unread(records: &[Value]) -> Result<f64> {
 /// described in it: totals of a moment count the events up to that moment.
 fn counters_agree(records: &[Value], netns: u64) -> Result<()> {
     let ours = |record: &&Value| record["netns"] == netns;
-    if sum(records, "lost", "count") > 0 {
-        // Which ones are lost, nobody knows.
+    let is_sum = |event: &&Value| event["count"] != 1;
+    if sum(records, "lost", "count") > 0 || of_type(records, "event").iter().any(is_sum) {
+        // When those were that were not described, nobody knows.
         return Ok(());
     }
     let described = of_type(records, "event").into_iter().filter(ours);
