@@ -59,6 +59,32 @@ pub struct Tally {
     pub window: u32,
     /// How many of them were described in that window.
     pub used: u32,
+    /// Of calls: [`fold`] of the address that all of them were about (the remote one, or
+    /// the one asked for); 0: none yet.
+    pub address: u64,
+    /// Not 0: they were about several.
+    pub has_several: u64,
+}
+
+/// An address and port as one number, never 0.
+#[must_use]
+#[inline(always)]
+pub fn fold(ip: &[u8; 16], port: u16) -> u64 {
+    let word = |at: usize| {
+        u64::from_ne_bytes([
+            ip[at],
+            ip[at + 1],
+            ip[at + 2],
+            ip[at + 3],
+            ip[at + 4],
+            ip[at + 5],
+            ip[at + 6],
+            ip[at + 7],
+        ])
+    };
+    let sum = word(0) ^ word(8).rotate_left(29) ^ (port as u64).rotate_left(41);
+    // An odd factor loses nothing.
+    sum.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
 }
 
 /// How many [`CountKey`]s have counters of their own.
@@ -83,6 +109,7 @@ const _: () = {
     assert!(align_of::<CountKey>() == 8);
     assert!(offset_of!(CountKey, netns) == 16);
     assert!(offset_of!(CountKey, kind) == 24);
-    assert!(size_of::<Tally>() == 32);
+    assert!(size_of::<Tally>() == 48);
     assert!(offset_of!(Tally, window) == 24);
+    assert!(offset_of!(Tally, address) == 32);
 };

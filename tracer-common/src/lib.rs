@@ -18,7 +18,7 @@ pub mod event;
 
 pub use closer::{CHUNK, CHUNKS, Chunk, Closed, Connection, Cursor};
 pub use config::{ABSENT, Config, FILTER_VALUES, Filter};
-pub use count::{COUNT_KEYS, CountKey, Tally, slot};
+pub use count::{COUNT_KEYS, CountKey, Tally, fold, slot};
 pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};
 
 /// Size of the ring buffer; a power of two and a multiple of the page size.

@@ -8,7 +8,9 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
 };
 use aya_log_ebpf::debug;
-use tracer_common::{Cause, CountKey, Event, Hook, Kind, Tally, WAKE_INTERVAL_NS, flag, slot};
+use tracer_common::{
+    Cause, CountKey, Event, Hook, Kind, Tally, WAKE_INTERVAL_NS, flag, fold, slot,
+};
 
 use crate::{
     allowance, filter,
@@ -94,6 +96,9 @@ fn report(
     let Some(tally) = count(ctx, key) else {
         return;
     };
+    if !failure.kind.is_drop() {
+        note_address(tally, &ends);
+    }
     if !filter::wants(failure.kind, failure.cause, key.netns) {
         // SAFETY: a valid map value.
         increment(unsafe { &raw mut (*tally).filtered });
@@ -105,6 +110,20 @@ fn report(
         // SAFETY: a valid map value.
         increment(unsafe { &raw mut (*tally).undescribed });
         add(slot::UNDESCRIBED);
+    }
+}
+
+/// Notes whether all failures of a caller are about one address.
+#[inline(always)]
+fn note_address(tally: *mut Tally, ends: &Ends) {
+    let about = ends.remote.as_ref().unwrap_or(&ends.local);
+    let address = fold(&about.ip, about.port);
+    // SAFETY: a valid map value of this CPU's.
+    let tally = unsafe { &mut *tally };
+    if tally.address == 0 {
+        tally.address = address;
+    } else if tally.address != address {
+        tally.has_several = 1;
     }
 }
 
@@ -199,6 +218,8 @@ static NOTHING: &Tally = &Tally {
     filtered: 0,
     window: 0,
     used: 0,
+    address: 0,
+    has_several: 0,
 };
 
 /// The counters of failures that are those of nobody, because [`COUNTS`] is full.

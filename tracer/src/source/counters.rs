@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
     ops::AddAssign,
 };
 
 use anyhow::{Context, Result};
 use aya::maps::{MapError, PerCpuArray, PerCpuHashMap};
-use tracer_common::{Cause, CountKey, Kind, slot};
+use tracer_common::{Cause, CountKey, Kind, fold, slot};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
@@ -90,6 +91,40 @@ pub(crate) struct Tally {
     pub(crate) undescribed: u64,
     /// Those that the kernel side's filter leaves out.
     pub(crate) filtered: u64,
+    /// What calls were about.
+    pub(crate) about: About,
+}
+
+/// The address that the failed calls of a [`Key`] were about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum About {
+    /// They were none.
+    #[default]
+    Nothing,
+    /// One address, as [`tracer_common::fold`] has it.
+    One(u64),
+    Several,
+}
+
+impl About {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (one, Self::Nothing) => one,
+            (Self::Nothing, other) => other,
+            (Self::One(one), Self::One(other)) if one == other => self,
+            _ => Self::Several,
+        }
+    }
+
+    /// Whether all of them were about this address.
+    pub(crate) fn is(self, address: SocketAddr) -> bool {
+        let mut ip = [0; 16];
+        match address.ip() {
+            IpAddr::V4(v4) => ip[..4].copy_from_slice(&v4.octets()),
+            IpAddr::V6(v6) => ip = v6.octets(),
+        }
+        self == Self::One(fold(&ip, address.port()))
+    }
 }
 
 impl AddAssign for Tally {
@@ -97,6 +132,7 @@ impl AddAssign for Tally {
         self.counted += more.counted;
         self.undescribed += more.undescribed;
         self.filtered += more.filtered;
+        self.about = self.about.and(more.about);
     }
 }
 
@@ -204,7 +240,7 @@ pub(crate) struct Counters {
 type Table = PerCpuHashMap<Owned, [u8; size_of::<CountKey>()], Words>;
 
 /// A [`tracer_common::Tally`].
-type Words = [u64; 4];
+type Words = [u64; 6];
 
 const _: () = assert!(size_of::<tracer_common::Tally>() == size_of::<Words>());
 
@@ -217,6 +253,11 @@ fn sum(values: impl IntoIterator<Item = Words>) -> Tally {
                 counted: one.counted,
                 undescribed: one.undescribed,
                 filtered: one.filtered,
+                about: match (one.has_several, one.address) {
+                    (0, 0) => About::Nothing,
+                    (0, address) => About::One(address),
+                    _ => About::Several,
+                },
             };
         }
     }
@@ -401,13 +442,32 @@ mod tests {
 
     #[test]
     fn cpus_are_summed() {
-        assert_eq!(
-            sum([[3, 2, 1, 77], [10, 20, 30, 5]]),
-            Tally {
-                counted: 13,
-                undescribed: 22,
-                filtered: 31
-            }
+        let here = SocketAddr::from(([10, 0, 0, 1], 80));
+        let mut ip = [0; 16];
+        ip[..4].copy_from_slice(&[10, 0, 0, 1]);
+        let about = fold(&ip, 80);
+        let both = sum([[3, 2, 1, 77, about, 0], [10, 20, 30, 5, about, 0]]);
+        let expected = Tally {
+            counted: 13,
+            undescribed: 22,
+            filtered: 31,
+            about: About::One(about),
+        };
+        assert_eq!(both, expected);
+        assert!(both.about.is(here));
+        for other in [
+            [1, 0, 0, 0, fold(&ip, 81), 0],
+            [1, 0, 0, 0, about, 1],
+            [1, 0, 0, 0, fold(&[1; 16], 80), 0],
+        ] {
+            let several = sum([[1, 0, 0, 0, about, 0], other]).about;
+            assert_eq!(several, About::Several);
+            assert!(!several.is(here));
+        }
+        assert!(
+            sum([[1, 0, 0, 0, 0, 0], [1, 0, 0, 0, about, 0]])
+                .about
+                .is(here)
         );
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -15,7 +16,7 @@ use crate::{
     decode::Decoded,
     model::{Failure, Netns},
     record::{By, Listener},
-    source::counters::{Counters, Key, Party, Tallies},
+    source::counters::{About, Counters, Key, Party, Tallies},
 };
 
 /// Processes and listeners of which the first failure is remembered, so that what is
@@ -74,6 +75,10 @@ impl Ledger {
                 known.process.clone_from(&failure.process);
                 known.holders.clone_from(&failure.holders);
             }
+            known.accept_queue = failure.accept_queue;
+            known.request_queue = failure.request_queue;
+            known.asked = failure.asked;
+            known.remote = failure.remote;
         } else if self.known.len() < KNOWN {
             self.known.insert(key, failure.clone());
         }
@@ -102,7 +107,12 @@ impl Ledger {
             self.summed_in_all += count;
             let known = self.known.get(&key);
             let like = known.cloned().or_else(|| unseen(&key, attributor));
-            sums.extend(like.map(|like| sum(like, count, self.since, now)));
+            sums.extend(like.map(|like| Failure {
+                count,
+                since: Some(self.since),
+                time: now,
+                ..without_addresses(like, tally.about)
+            }));
         }
         self.seen = undescribed;
         self.since = now;
@@ -197,19 +207,19 @@ fn unseen(key: &Key, attributor: &mut Attributor) -> Option<Failure> {
     attributor.of_party(key)
 }
 
-/// So many failures like this one.
-fn sum(like: Failure, count: u64, since: Timestamp, now: Timestamp) -> Failure {
+/// A failure that stands for others: with the address that all of them were about, if it
+/// was one.
+fn without_addresses(like: Failure, about: About) -> Failure {
     let is_drop = like.kind.is_drop();
+    let is_about = |address: &SocketAddr| about.is(*address);
     Failure {
-        time: now,
-        count,
-        since: Some(since),
-        // Each had its own.
-        remote: None,
-        local: like.local.filter(|_| is_drop),
+        remote: like.remote.filter(is_about),
+        local: match like.remote {
+            // It was chosen for each, or is where each was sent to.
+            Some(_) => like.local.filter(|_| is_drop),
+            None => like.local.filter(|local| is_drop || is_about(local)),
+        },
         inode: like.inode.filter(|_| is_drop),
-        accept_queue: None,
-        request_queue: None,
         own_range: None,
         ..like
     }
