@@ -65,6 +65,10 @@ config! {
     icsk_defer_accept,
     /// `tcp_sock.rx_opt.ts_recent_stamp`
     tp_ts_recent_stamp,
+    /// `sock.sk_reuseport_cb`
+    sk_reuseport_cb,
+    /// `sock_reuseport.synq_overflow_ts`
+    reuseport_synq_overflow_ts,
     /// `tcp_request_sock.snt_isn`
     treq_snt_isn,
     /// `socket.sk`

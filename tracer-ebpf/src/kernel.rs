@@ -281,11 +281,17 @@ impl Sock {
         read::<u8>(self.0, config!(icsk_defer_accept)) != 0
     }
 
-    /// Whether this listener has sent syncookies
-    /// (tcp_synq_overflow() stamps `rx_opt.ts_recent_stamp`, include/net/tcp.h).
+    /// Whether this listener has sent syncookies: tcp_synq_overflow() (include/net/tcp.h)
+    /// stamps the group of a listener with SO_REUSEPORT, and else the listener.
     #[inline(always)]
     pub fn sent_syncookies(self) -> bool {
-        read::<u32>(self.0, config!(tp_ts_recent_stamp)) != 0
+        let group: u64 = read(self.0, config!(sk_reuseport_cb));
+        let stamp: u32 = if group == 0 {
+            read(self.0, config!(tp_ts_recent_stamp))
+        } else {
+            read(group, config!(reuseport_synq_overflow_ts))
+        };
+        stamp != 0
     }
 
     /// Of a request socket: its listener, or 0 for a request rebuilt from a

@@ -232,7 +232,7 @@ const QUEUE_SUMS: [Column; 11] = [
     column("advice", Ids, Record, &["advice"]),
 ];
 
-const TOTALS: [Column; 16] = [
+const TOTALS: [Column; 17] = [
     column("since", Time, Record, &["since"]),
     column("final", Bool, Record, &["final"]),
     column("netns", U32, Part, &["netns"]),
@@ -243,6 +243,7 @@ const TOTALS: [Column; 16] = [
     column("missing", I64, Inner, &["missing"]),
     column("all_counted", U64, Record, &["counted"]),
     column("all_described", U64, Record, &["described"]),
+    column("all_summed", U64, Record, &["summed"]),
     column("all_lost", U64, Record, &["lost"]),
     column("all_filtered", U64, Record, &["filtered"]),
     column(
