@@ -165,6 +165,8 @@ pub(crate) struct Failure {
     pub(crate) holders: Vec<Process>,
     /// Inode number of the network namespace.
     pub(crate) netns: u32,
+    /// What no other namespace has; see [`Netns`].
+    pub(crate) netns_cookie: u64,
     /// What people call it; `None`: nothing.
     pub(crate) netns_name: Option<Arc<str>>,
     pub(crate) family: Family,
@@ -188,6 +190,16 @@ pub(crate) struct Failure {
     pub(crate) queue: Option<u64>,
 }
 
+impl Failure {
+    /// Its network namespace.
+    pub(crate) fn life(&self) -> Netns {
+        Netns {
+            inum: self.netns,
+            cookie: self.netns_cookie,
+        }
+    }
+}
+
 #[cfg(any(test, feature = "bench"))]
 impl Failure {
     /// Some failure, for tests and the bench to change.
@@ -203,6 +215,7 @@ impl Failure {
             process: None,
             holders: Vec::new(),
             netns: 1,
+            netns_cookie: 0,
             netns_name: None,
             family: Family::V4,
             protocol: 6,

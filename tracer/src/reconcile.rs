@@ -87,7 +87,9 @@ pub(crate) fn reconcile(
 fn row(netns: Netns, ours: Netstat, unplaced: u64, kernel: Option<&(Netstat, Standing)>) -> Row {
     let pair = |get: fn(&Netstat) -> u64| Pair {
         tracer: get(&ours),
-        kernel: kernel.map(|(netstat, _)| get(netstat)),
+        kernel: kernel
+            .filter(|(_, standing)| *standing != Standing::Backwards)
+            .map(|(netstat, _)| get(netstat)),
     };
     let mut row = Row {
         netns,
@@ -98,10 +100,13 @@ fn row(netns: Netns, ours: Netstat, unplaced: u64, kernel: Option<&(Netstat, Sta
     };
     let unavailable = match kernel {
         None => {
-            Some("no process was ever seen in this namespace, so its counters could not be read")
+            Some("tracer found no way into this namespace, so its counters could not be read")
+        }
+        Some((_, Standing::Backwards)) => {
+            Some("a counter of the kernel is lower than it was when tracer started")
         }
         Some((_, Standing::Old)) => Some(
-            "the namespace has no processes any more: the kernel's numbers are the last ones read",
+            "the namespace is gone: the kernel's numbers are the last ones read",
         ),
         Some((_, Standing::Late)) if row.kernel_has_more() => Some(
             "the namespace was first seen after tracer started: the kernel's numbers count from when it was made",

@@ -2,15 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
+    fs::{self, File},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{names::Names, pace::Pace, process};
-use crate::host::netns;
+use crate::{host::netns, model::Netns};
 
 /// Counters of `TcpExt` in /proc/net/netstat, since the namespace was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,13 +24,13 @@ pub(crate) struct Netstat {
 }
 
 impl Netstat {
-    /// What came since `earlier`.
-    pub(crate) fn since(self, earlier: Self) -> Self {
-        Self {
-            listen_overflows: self.listen_overflows.wrapping_sub(earlier.listen_overflows),
-            listen_drops: self.listen_drops.wrapping_sub(earlier.listen_drops),
-            req_qfull_drop: self.req_qfull_drop.wrapping_sub(earlier.req_qfull_drop),
-        }
+    /// What came since `earlier`; `None`: a counter is lower than it was.
+    pub(crate) fn since(self, earlier: Self) -> Option<Self> {
+        Some(Self {
+            listen_overflows: self.listen_overflows.checked_sub(earlier.listen_overflows)?,
+            listen_drops: self.listen_drops.checked_sub(earlier.listen_drops)?,
+            req_qfull_drop: self.req_qfull_drop.checked_sub(earlier.req_qfull_drop)?,
+        })
     }
 }
 
@@ -44,12 +44,27 @@ pub(crate) enum Standing {
     /// First seen after tracer started, so counted from zero: right if it was
     /// made since, too many if it only had no processes before.
     Late,
+    /// A counter is lower than it was before: it says nothing.
+    Backwards,
 }
 
+/// How to look into a namespace. Nothing of it is kept open: an open file would keep a
+/// namespace alive that everybody else has left, with its devices and their names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Way {
+    /// A process that is in it, and when that started.
+    Process(u32, Option<u64>),
+    /// A file that it is mounted on, and when that file was made: another namespace that
+    /// is mounted there later has another time.
+    Name(PathBuf, Made),
+}
+
+/// Inode number and time of change of a file in nsfs, nanoseconds.
+type Made = (u64, i64, i64);
+
 struct Namespace {
-    /// Of any process inside; it shows the namespace it was opened in even
-    /// after that process is gone. `None`: let go.
-    netstat: Option<File>,
+    /// `None`: it is gone, as far as can be seen.
+    way: Option<Way>,
     baseline: Netstat,
     last: Netstat,
     is_late: bool,
@@ -59,8 +74,21 @@ struct Namespace {
 }
 
 impl Namespace {
+    fn found(way: Option<Way>, now: Netstat, is_late: bool) -> Self {
+        Self {
+            way,
+            // One that was made after tracer started began to count at zero.
+            baseline: if is_late { Netstat::default() } else { now },
+            last: now,
+            is_late,
+            name: None,
+            named_by: None,
+        }
+    }
+
     fn standing(&self) -> Standing {
-        match (&self.netstat, self.is_late) {
+        match (&self.way, self.is_late) {
+            _ if self.last.since(self.baseline).is_none() => Standing::Backwards,
             (None, _) => Standing::Old,
             (Some(_), true) => Standing::Late,
             (Some(_), false) => Standing::Current,
@@ -68,14 +96,19 @@ impl Namespace {
     }
 }
 
-/// Follows the namespaces that processes are in.
+/// Follows the namespaces that processes are in or that have a name.
 pub(crate) struct Namespaces {
-    known: BTreeMap<u32, Namespace>,
+    known: BTreeMap<Netns, Namespace>,
+    /// The namespace that has an inode number now.
+    current: BTreeMap<u32, Netns>,
     pace: Pace,
     /// Namespaces that were asked for in vain since the last look.
-    sought: BTreeSet<u32>,
+    sought: BTreeSet<Netns>,
     /// Of containers.
     names: Names,
+    /// Whether the kernel tells the cookie of a namespace (since 5.14). Else namespaces
+    /// have the cookie 0 here until an event tells another.
+    has_cookies: bool,
 }
 
 impl Namespaces {
@@ -83,43 +116,46 @@ impl Namespaces {
     pub(crate) fn new() -> Self {
         let mut namespaces = Self {
             known: BTreeMap::new(),
+            current: BTreeMap::new(),
             pace: Pace::new(),
             sought: BTreeSet::new(),
             names: Names::new(),
+            has_cookies: netns::cookie_here() != 0,
         };
-        let mut existing = namespaces.pace.measure(inhabited);
-        let named = netns::named();
-        for (inum, path) in &named {
-            existing.entry(*inum).or_insert_with(|| Inside::open(path));
-        }
-        let inside = existing
-            .iter()
-            .map(|(inum, inside)| (*inum, inside.pid))
-            .collect();
-        for (inum, Inside { netstat, .. }) in existing {
-            let now = netstat
-                .as_ref()
-                .ok()
-                .and_then(|file| read(file).ok())
-                .unwrap_or_default();
-            let namespace = Namespace {
-                netstat: netstat.ok(),
-                baseline: now,
-                last: now,
-                is_late: false,
-                name: None,
-                named_by: None,
-            };
-            namespaces.known.insert(inum, namespace);
-        }
-        namespaces.give_names(&named, &inside);
+        namespaces.look(false);
         namespaces
     }
 
     /// An event came from this namespace: if it is new, it is looked for while
-    /// its processes are still there.
-    pub(crate) fn notice(&mut self, inum: u32) {
-        if !self.known.contains_key(&inum) && self.sought.insert(inum) {
+    /// it is still there.
+    pub(crate) fn notice(&mut self, netns: Netns) {
+        if self.known.contains_key(&netns) || netns.inum == 0 {
+            return;
+        }
+        let now = self.current.get(&netns.inum).copied();
+        if !self.has_cookies
+            && let Some(unknown) = now.filter(|now| now.cookie == 0)
+            && let Some(namespace) = self.known.remove(&unknown)
+        {
+            // The first event of it tells which one it is.
+            self.known.insert(netns, namespace);
+            self.current.insert(netns.inum, netns);
+            return;
+        }
+        if !self.sought.insert(netns) {
+            return;
+        }
+        // Names first: they are few, and a namespace may live for some milliseconds only.
+        let named = netns::named();
+        if let Some(path) = named.get(&netns.inum)
+            && self.visit_name(netns.inum, path, Some(netns))
+        {
+            self.give_names(&named, &BTreeMap::new());
+        } else if now.is_none() || !self.has_cookies {
+            self.refresh();
+        } else if let Some(now) = now {
+            // Another one had this number before.
+            self.let_go(now);
             self.refresh();
         }
     }
@@ -132,85 +168,187 @@ impl Namespaces {
         }
     }
 
-    /// Looks for new namespaces, reads all, and lets go of those that nothing
-    /// else keeps: an open file would keep them, and their devices, alive.
+    /// Looks for new namespaces, and reads all.
     pub(crate) fn refresh(&mut self) {
-        let mut inhabited = self.pace.measure(inhabited);
+        self.look(true);
+    }
+
+    fn look(&mut self, is_late: bool) {
+        let inside = self.pace.measure(netns::first_inside);
         let named = netns::named();
+        for netns in self.known.keys().copied().collect::<Vec<_>>() {
+            if !self.is_there(netns, &inside, &named) {
+                self.let_go(netns);
+            }
+        }
+        for (inum, pid) in &inside {
+            if !self.current.contains_key(inum) {
+                self.visit_process(*inum, *pid, is_late);
+            }
+        }
         for (inum, path) in &named {
-            if !inhabited.contains_key(inum) && !self.known.contains_key(inum) {
-                inhabited.insert(*inum, Inside::open(path));
+            if !self.current.contains_key(inum) {
+                self.visit(*inum, path, None, is_late);
             }
         }
-        let inside = inhabited
-            .iter()
-            .map(|(inum, inside)| (*inum, inside.pid))
-            .collect();
-        for (inum, namespace) in &mut self.known {
-            let found = inhabited.remove(inum);
-            if namespace.netstat.is_none()
-                && let Some(Inside {
-                    netstat: Ok(file), ..
-                }) = &found
-            {
-                namespace.netstat = file.try_clone().ok();
-            }
-            if let Some(now) = namespace.netstat.as_ref().and_then(|file| read(file).ok()) {
-                namespace.last = now;
-            }
-            if found.is_none() && !named.contains_key(inum) {
-                namespace.netstat = None;
-            }
-        }
-        for (inum, Inside { netstat, .. }) in inhabited {
-            // Made after tracer started: its counters began at zero.
-            let last = netstat
-                .as_ref()
-                .ok()
-                .and_then(|file| read(file).ok())
-                .unwrap_or_default();
-            let baseline = Netstat::default();
-            self.known.insert(
-                inum,
-                Namespace {
-                    netstat: netstat.ok(),
-                    baseline,
-                    last,
-                    is_late: true,
-                    name: None,
-                    named_by: None,
-                },
-            );
-        }
+        self.read_again();
         self.give_names(&named, &inside);
+    }
+
+    /// Whether the way to a namespace still leads there; another one may be taken.
+    fn is_there(
+        &mut self,
+        netns: Netns,
+        inside: &BTreeMap<u32, u32>,
+        named: &BTreeMap<u32, PathBuf>,
+    ) -> bool {
+        if self.current.get(&netns.inum) != Some(&netns) {
+            return false;
+        }
+        let Some(namespace) = self.known.get_mut(&netns) else {
+            return false;
+        };
+        let is_valid = namespace
+            .way
+            .as_ref()
+            .is_some_and(|way| way.is_valid(netns.inum));
+        let made = |path: &PathBuf| Some(Way::Name(path.clone(), made(path)?));
+        let process = inside.get(&netns.inum).copied();
+        // While one of them is there, the number is not given out again.
+        let other = match &namespace.way {
+            _ if !is_valid => None,
+            Some(Way::Process(pid, _)) if process != Some(*pid) => {
+                let name = named.get(&netns.inum).and_then(made);
+                name.or_else(|| process.map(Way::process))
+            }
+            _ => None,
+        };
+        if other.is_some() {
+            namespace.way = other;
+        }
+        is_valid
+    }
+
+    /// It is gone, or another one has its number.
+    fn let_go(&mut self, netns: Netns) {
+        if let Some(namespace) = self.known.get_mut(&netns) {
+            namespace.way = None;
+        }
+        if self.current.get(&netns.inum) == Some(&netns) {
+            self.current.remove(&netns.inum);
+        }
+        self.forget();
+    }
+
+    /// Those that are gone are many on a host that makes one for each job: the oldest
+    /// half of too many is forgotten, and with them what the kernel counted there.
+    fn forget(&mut self) {
+        let gone = self.known.iter().filter(|(_, it)| it.way.is_none());
+        let gone: Vec<Netns> = gone.map(|(netns, _)| *netns).collect();
+        if gone.len() > GONE {
+            for netns in &gone[..GONE / 2] {
+                self.known.remove(netns);
+            }
+        }
+    }
+
+    fn visit_process(&mut self, inum: u32, pid: u32, is_late: bool) {
+        let way = Way::process(pid);
+        let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+        let seen = netns::inside(&path, || Ok((netns::cookie_here(), here()?)));
+        let (cookie, now) = match seen {
+            Ok(seen) => seen,
+            // It may not be entered, but perhaps be read.
+            Err(_) if way.is_valid(inum) => (0, read_of(pid).unwrap_or_default()),
+            Err(_) => return,
+        };
+        self.add(Netns { inum, cookie }, Some(way), now, is_late);
+    }
+
+    fn visit_name(&mut self, inum: u32, path: &Path, wanted: Option<Netns>) -> bool {
+        self.visit(inum, path, wanted, true)
+    }
+
+    /// Looks at the namespace that is mounted on a file; whether it is the one that is
+    /// `wanted`.
+    fn visit(&mut self, inum: u32, path: &Path, wanted: Option<Netns>, is_late: bool) -> bool {
+        let Some(made) = made(path) else { return false };
+        let seen = netns::inside(path, || Ok((netns::cookie_here(), here()?)));
+        let Ok((cookie, now)) = seen else { return false };
+        let mut netns = Netns { inum, cookie };
+        if let Some(wanted) = wanted {
+            if self.has_cookies && wanted != netns {
+                return false;
+            }
+            netns = wanted;
+        }
+        if let Some(before) = self.current.get(&inum).copied().filter(|it| *it != netns) {
+            self.let_go(before);
+        }
+        self.add(netns, Some(Way::Name(path.to_owned(), made)), now, is_late);
+        true
+    }
+
+    fn add(&mut self, netns: Netns, way: Option<Way>, now: Netstat, is_late: bool) {
+        let found = Namespace::found(way, now, is_late);
+        match self.known.get_mut(&netns) {
+            // Lost sight of for a while.
+            Some(known) => {
+                known.way = found.way;
+                known.last = now;
+            }
+            None => {
+                self.known.insert(netns, found);
+            }
+        }
+        self.current.insert(netns.inum, netns);
     }
 
     /// What people call a namespace: its name in /run/netns, else the pod's or the
     /// container's whose processes are in it, else Docker's.
-    pub(crate) fn name(&self, inum: u32) -> Option<Arc<str>> {
-        self.known.get(&inum)?.name.clone()
+    pub(crate) fn name(&self, netns: Netns) -> Option<Arc<str>> {
+        self.known.get(&netns)?.name.clone()
+    }
+
+    /// The namespace that has this inode number now.
+    #[cfg(test)]
+    fn current(&self, inum: u32) -> Netns {
+        let now = self.current.get(&inum).copied();
+        now.unwrap_or(Netns::of_inode(inum))
     }
 
     /// The same for all that have one.
-    pub(crate) fn names(&self) -> BTreeMap<u32, Arc<str>> {
+    pub(crate) fn names(&self) -> BTreeMap<Netns, Arc<str>> {
         let named = self.known.iter();
         named
-            .filter_map(|(inum, namespace)| Some((*inum, namespace.name.clone()?)))
+            .filter_map(|(netns, namespace)| Some((*netns, namespace.name.clone()?)))
             .collect()
     }
 
     /// `inside`: a process in each.
-    fn give_names(&mut self, named: &BTreeMap<u32, PathBuf>, inside: &BTreeMap<u32, Option<u32>>) {
+    fn give_names(&mut self, named: &BTreeMap<u32, PathBuf>, inside: &BTreeMap<u32, u32>) {
         // Containers may use the host's: it is not theirs.
         let host = netns::of_process(1);
         let docker = netns::named_by_docker();
         let text = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().as_ref().into());
-        for (inum, namespace) in &mut self.known {
+        for (inum, netns) in &self.current {
+            let Some(namespace) = self.known.get_mut(netns) else {
+                continue;
+            };
             if let Some(path) = named.get(inum) {
-                namespace.name = text(path);
+                // A name can be given anew while this was looked at.
+                let is_it = match &namespace.way {
+                    Some(Way::Name(way, made)) => {
+                        way != path || self::made(path).as_ref() == Some(made)
+                    }
+                    _ => true,
+                };
+                if is_it {
+                    namespace.name = text(path);
+                }
                 continue;
             }
-            let pid = inside.get(inum).copied().flatten();
+            let pid = inside.get(inum).copied();
             let Some(pid) = pid.filter(|_| host != Some(*inum)) else {
                 continue;
             };
@@ -225,10 +363,26 @@ impl Namespaces {
     /// Reads the namespaces that are known, and nothing else: quick enough to
     /// stand beside a reading of tracer's own counters.
     pub(crate) fn read_again(&mut self) {
-        for namespace in self.known.values_mut() {
-            if let Some(now) = namespace.netstat.as_ref().and_then(|file| read(file).ok()) {
-                namespace.last = now;
+        let mut by_name = Vec::new();
+        for (netns, namespace) in &mut self.known {
+            match &namespace.way {
+                Some(way @ Way::Process(pid, _)) => {
+                    let now = read_of(*pid).ok().filter(|_| way.is_valid(netns.inum));
+                    namespace.last = now.unwrap_or(namespace.last);
+                }
+                Some(way @ Way::Name(path, _)) if way.is_valid(netns.inum) => {
+                    by_name.push((path.clone(), &mut namespace.last));
+                }
+                _ => {}
             }
+        }
+        if by_name.is_empty() {
+            return;
+        }
+        let paths: Vec<&Path> = by_name.iter().map(|(path, _)| path.as_path()).collect();
+        let read = netns::inside_each(&paths, || here().ok());
+        for ((_, last), now) in by_name.into_iter().zip(read) {
+            *last = now.flatten().unwrap_or(*last);
         }
     }
 
@@ -241,33 +395,47 @@ impl Namespaces {
 
     /// What the kernel counted in each namespace since the baseline, and what
     /// that is worth.
-    pub(crate) fn deltas(&self) -> BTreeMap<u32, (Netstat, Standing)> {
+    pub(crate) fn deltas(&self) -> BTreeMap<Netns, (Netstat, Standing)> {
         self.known
             .iter()
-            .map(|(inum, namespace)| {
+            .map(|(netns, namespace)| {
                 let delta = namespace.last.since(namespace.baseline);
-                (*inum, (delta, namespace.standing()))
+                (*netns, (delta.unwrap_or_default(), namespace.standing()))
             })
             .collect()
     }
 }
 
-/// A namespace as it was found.
-struct Inside {
-    /// A process in it, if one is.
-    pid: Option<u32>,
-    netstat: io::Result<File>,
-}
+/// Namespaces that are gone and still remembered.
+const GONE: usize = 4096;
 
-impl Inside {
-    /// Opens the counters of a namespace that no process is in.
-    fn open(namespace: &Path) -> Self {
-        let open = || File::open("/proc/thread-self/net/netstat");
-        Self {
-            pid: None,
-            netstat: netns::inside(namespace, open),
+impl Way {
+    fn process(pid: u32) -> Self {
+        Self::Process(pid, process::start_ticks(pid))
+    }
+
+    /// Whether it leads where it led.
+    fn is_valid(&self, inum: u32) -> bool {
+        match self {
+            Self::Process(pid, start) => {
+                start.is_some()
+                    && process::start_ticks(*pid) == *start
+                    && netns::of_process(*pid) == Some(inum)
+            }
+            Self::Name(path, made) => self::made(path).as_ref() == Some(made),
         }
     }
+}
+
+/// When the file of a mounted namespace was made.
+fn made(path: &Path) -> Option<Made> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
+}
+
+/// The counters of the namespace that a process is in.
+fn read_of(pid: u32) -> io::Result<Netstat> {
+    read(&File::open(format!("/proc/{pid}/net/netstat"))?)
 }
 
 /// The name of the pod or the container that a process is in.
@@ -277,27 +445,6 @@ fn container_of(pid: u32, names: &mut Names) -> Option<Arc<str>> {
     let pod = place.pod.and_then(|pod| pod.name);
     let container = || Some(place.container?.label().to_owned());
     pod.or_else(container).map(Arc::from)
-}
-
-/// Every namespace that a process is in, with its counters.
-fn inhabited() -> BTreeMap<u32, Inside> {
-    let mut found = BTreeMap::new();
-    for pid in netns::pids() {
-        let Some(inum) = netns::of_process(pid) else {
-            continue;
-        };
-        let open = || File::open(format!("/proc/{pid}/net/netstat"));
-        let open = || Inside {
-            pid: Some(pid),
-            netstat: open(),
-        };
-        let entry = found.entry(inum).or_insert_with(open);
-        if entry.netstat.is_err() {
-            // The process went away in between: ask the next one.
-            *entry = open();
-        }
-    }
-    found
 }
 
 /// The counters of the namespace of the calling thread.
@@ -355,9 +502,24 @@ mod tests {
     }
 
     #[test]
+    fn counters_that_fall_say_nothing() {
+        let counters = |listen_drops| Netstat {
+            listen_drops,
+            ..Netstat::default()
+        };
+        assert_eq!(counters(5).since(counters(3)), Some(counters(2)));
+        assert_eq!(counters(3).since(counters(5)), None);
+        let mut namespace = Namespace::found(Some(Way::process(1)), counters(5), false);
+        assert_eq!(namespace.standing(), Standing::Current);
+        namespace.last = counters(4);
+        assert_eq!(namespace.standing(), Standing::Backwards);
+    }
+
+    #[test]
     fn this_namespace_is_found_and_readable() {
         let mut namespaces = Namespaces::new();
         let own = netns::of_process(std::process::id()).unwrap_or(0);
+        let own = namespaces.current(own);
         assert!(namespaces.deltas().contains_key(&own));
         namespaces.refresh();
         assert!(

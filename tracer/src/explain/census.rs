@@ -14,7 +14,10 @@ use std::{
 use tracer_common::{Cause, Kind};
 
 use super::finding::{Holder, Part, PortState, Range, Settings};
-use crate::{host::sock_diag::Row, model::Process};
+use crate::{
+    host::sock_diag::Row,
+    model::{Netns, Process},
+};
 
 use taken::taken_by;
 use tally::Tally;
@@ -24,8 +27,7 @@ pub(crate) use taken::state_of;
 /// What a census is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Scope {
-    /// Inode number of the network namespace.
-    pub(crate) netns: u32,
+    pub(crate) netns: Netns,
     pub(crate) kind: Kind,
     pub(crate) cause: Cause,
     /// IP protocol number.

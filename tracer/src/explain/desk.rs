@@ -95,7 +95,7 @@ fn scope(failure: &Failure) -> Option<Scope> {
     };
     let is_connect = failure.kind == Kind::ConnectFailed;
     Some(Scope {
-        netns: failure.netns,
+        netns: failure.life(),
         kind: failure.kind,
         cause: failure.cause,
         protocol: match i32::from(failure.protocol) {

@@ -11,7 +11,7 @@ use tracer_common::{Cause, Kind};
 
 pub(crate) use crate::host::settings::Settings;
 pub(crate) use crate::model::Asked;
-use crate::model::{Process, Queue};
+use crate::model::{Netns, Process, Queue};
 
 /// What a piece of advice says. `id` is stable and explained in docs/advice.md.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,26 @@ pub(crate) struct Advice {
     pub(crate) id: Cow<'static, str>,
     /// One sentence or two, with the values in force on this host.
     pub(crate) text: String,
+}
+
+impl Census {
+    /// The network namespace that it is about.
+    pub(crate) fn life(&self) -> Netns {
+        Netns {
+            inum: self.netns,
+            cookie: self.netns_cookie,
+        }
+    }
+}
+
+impl QueueFinding {
+    /// The listener's network namespace.
+    pub(crate) fn life(&self) -> Netns {
+        Netns {
+            inum: self.netns,
+            cookie: self.netns_cookie,
+        }
+    }
 }
 
 /// Where the ports went: every port of the range has one state.
@@ -29,6 +49,8 @@ pub(crate) struct Census {
     pub(crate) time: Timestamp,
     /// Inode number of the network namespace.
     pub(crate) netns: u32,
+    /// What no other namespace has; see [`Netns`].
+    pub(crate) netns_cookie: u64,
     /// What people call it; `None`: nothing.
     pub(crate) netns_name: Option<Arc<str>>,
     /// The failure that asked for it.
@@ -196,6 +218,8 @@ pub(crate) struct QueueFinding {
     pub(crate) id: u64,
     pub(crate) time: Timestamp,
     pub(crate) netns: u32,
+    /// What no other namespace has; see [`Netns`].
+    pub(crate) netns_cookie: u64,
     /// What people call it; `None`: nothing.
     pub(crate) netns_name: Option<Arc<str>>,
     /// The address that the dropped packets were sent to; the wildcard if there

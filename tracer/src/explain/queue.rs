@@ -15,7 +15,7 @@ use std::{collections::HashMap, mem, net::SocketAddr, time::Duration};
 use jiff::Timestamp;
 
 use super::finding::QueueFinding;
-use crate::model::Failure;
+use crate::model::{Failure, Netns};
 use episode::Episode;
 
 /// Drops this far apart belong to different episodes. A client whose SYN is
@@ -63,7 +63,7 @@ pub(crate) struct Acked {
 
 /// The namespace and the listener in it. Listeners of a `SO_REUSEPORT` group
 /// have an inode each.
-type Key = (u32, Socket);
+type Key = (Netns, Socket);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Socket {
@@ -77,7 +77,7 @@ fn key(failure: &Failure) -> Key {
         Some(inode) => Socket::Inode(inode),
         None => Socket::Address(failure.local),
     };
-    (failure.netns, socket)
+    (failure.life(), socket)
 }
 
 /// Time between two moments in either order: events of two CPUs come a little

@@ -8,10 +8,13 @@ use rustix::{
 };
 
 use super::{bound, finding::BoundUnused};
-use crate::host::{
-    netns, proc_net,
-    settings::{self, Settings},
-    sock_diag::{self, ALL_STATES, Protocol, Row, state},
+use crate::{
+    host::{
+        netns, proc_net,
+        settings::{self, Settings},
+        sock_diag::{self, ALL_STATES, Protocol, Row, state},
+    },
+    model::Netns,
 };
 
 /// The sockets of one protocol in one namespace.
@@ -24,19 +27,19 @@ pub(crate) struct Snapshot {
     pub(crate) bound_unused: BoundUnused,
 }
 
-/// Looks into the namespace `inum`.
+/// Looks into a namespace.
 ///
 /// # Errors
 /// The namespace is gone or may not be entered, or its sockets cannot be read.
-pub(crate) fn take(inum: u32, protocol: Protocol) -> io::Result<Snapshot> {
+pub(crate) fn take(netns: Netns, protocol: Protocol) -> io::Result<Snapshot> {
     let work = || Ok((settings::read(), list(protocol, ALL_STATES)?));
-    let (settings, mut rows) = netns::inside_of(inum, work)?;
+    let (settings, mut rows) = netns::inside_of(netns, work)?;
     let bound_unused = match protocol {
         // UDP has one table, and every bound socket is in it.
         Protocol::Udp => BoundUnused::SockDiag,
         Protocol::Tcp => {
             let (how, unlisted) = unlisted(&rows);
-            let here = unlisted.into_iter().filter(|(netns, _)| *netns == inum);
+            let here = unlisted.into_iter().filter(|(inum, _)| *inum == netns.inum);
             rows.extend(here.map(|(_, row)| row));
             how
         }
@@ -108,7 +111,7 @@ mod tests {
         bind(mine.as_fd(), &SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let own = netns::of_process(std::process::id()).unwrap_or_default();
         // Without privileges a namespace may not be entered.
-        let Ok(snapshot) = take(own, Protocol::Tcp) else {
+        let Ok(snapshot) = take(Netns::of_inode(own), Protocol::Tcp) else {
             return Ok(());
         };
         let is_bound = |row: &&Row| row.state == state::BOUND_INACTIVE;

@@ -30,7 +30,7 @@ use crate::{
         memory, netns, settings,
         sock_diag::{Protocol, Row},
     },
-    model::Process,
+    model::{Netns, Process},
 };
 
 /// Snapshots take at most one part in this many of one processor: the next one
@@ -147,7 +147,7 @@ struct View {
 struct CensusTaker {
     closers: Option<Closers>,
     processes: Processes,
-    views: HashMap<(u32, u16), Rc<View>>,
+    views: HashMap<(Netns, u16), Rc<View>>,
     /// When the next snapshot may be taken.
     next: Instant,
 }
@@ -168,9 +168,9 @@ impl CensusTaker {
     fn queue(&mut self, draft: Draft, asked: Instant) -> QueueFinding {
         let Draft { mut finding, acked } = draft;
         if acked.is_empty() {
-            let settings = netns::inside_of(finding.netns, || Ok(settings::read()));
+            let settings = netns::inside_of(finding.life(), || Ok(settings::read()));
             finding.settings = settings.unwrap_or_default();
-        } else if let Ok(view) = self.view(finding.netns, TCP, asked)
+        } else if let Ok(view) = self.view(finding.life(), TCP, asked)
             && let Some(local) = finding.local
         {
             finding.settings = view.snapshot.settings.clone();
@@ -208,7 +208,8 @@ impl CensusTaker {
         let mut census = Census {
             id,
             time: view.time,
-            netns: scope.netns,
+            netns: scope.netns.inum,
+            netns_cookie: scope.netns.cookie,
             // Whoever follows the namespaces knows.
             netns_name: None,
             kind: scope.kind,
@@ -232,8 +233,8 @@ impl CensusTaker {
     }
 
     /// The namespace's sockets as they were after `asked`.
-    fn view(&mut self, inum: u32, protocol: u16, asked: Instant) -> io::Result<Rc<View>> {
-        let key = (inum, protocol);
+    fn view(&mut self, netns: Netns, protocol: u16, asked: Instant) -> io::Result<Rc<View>> {
+        let key = (netns, protocol);
         // Requests come in order: an older view serves none of those to come.
         self.views.retain(|_, view| view.begun >= asked);
         if let Some(view) = self.views.get(&key) {
@@ -247,11 +248,11 @@ impl CensusTaker {
         } else {
             Protocol::Udp
         };
-        let snapshot = snapshot::take(inum, protocol)?;
+        let snapshot = snapshot::take(netns, protocol)?;
         let closers = self.closers.as_ref();
         let view = Rc::new(View {
             holders: Holders::of(&snapshot.rows),
-            closers: closers.map(|closers| closers.recall(inum, &snapshot.rows)),
+            closers: closers.map(|closers| closers.recall(netns.inum, &snapshot.rows)),
             snapshot,
             time,
             begun,

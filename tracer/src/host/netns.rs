@@ -4,11 +4,16 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::model::Netns;
 
 /// Every process id in /proc.
 pub(crate) fn pids() -> impl Iterator<Item = u32> {
@@ -24,6 +29,43 @@ pub(crate) fn of_process(pid: u32) -> Option<u32> {
         .strip_suffix(']')?
         .parse()
         .ok()
+}
+
+/// Every namespace that a process is in, with the first such process.
+pub(crate) fn first_inside() -> BTreeMap<u32, u32> {
+    let mut found = BTreeMap::new();
+    for pid in pids() {
+        if let Some(inum) = of_process(pid) {
+            found.entry(inum).or_insert(pid);
+        }
+    }
+    found
+}
+
+/// The cookie of the namespace that the calling thread is in, which no other namespace
+/// ever has; 0: the kernel does not tell it (before 5.14).
+pub(crate) fn cookie_here() -> u64 {
+    const SO_NETNS_COOKIE: i32 = 71;
+    let Ok(socket) = rustix::net::socket(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::DGRAM,
+        None,
+    ) else {
+        return 0;
+    };
+    let mut cookie = 0_u64;
+    let mut size = libc::socklen_t::try_from(size_of::<u64>()).unwrap_or(0);
+    // SAFETY: `cookie` and `size` are valid for writing, and `size` is that of `cookie`.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    if answer == 0 { cookie } else { 0 }
 }
 
 /// Every namespace that a process is in, with a way to it.
@@ -98,17 +140,45 @@ pub(crate) fn inside<T: Send>(
         .unwrap_or_else(|_| Err(io::Error::other("the thread inside ended early")))
 }
 
+/// The same in each of these namespaces, on one thread; `None`: that one is gone, or may
+/// not be entered.
+pub(crate) fn inside_each<T: Send>(
+    paths: &[&Path],
+    work: impl Fn() -> T + Send + Sync,
+) -> Vec<Option<T>> {
+    let visit = |path: &Path| {
+        let namespace = File::open(path).ok()?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).ok()?;
+        drop(namespace);
+        Some(work())
+    };
+    let thread = || paths.iter().map(|path| visit(path)).collect();
+    std::thread::scope(|scope| scope.spawn(thread).join()).unwrap_or_default()
+}
+
 /// The same inside the namespace with this inode number. The process that was the way
 /// to it may end before it is taken; then there may be another.
 ///
 /// # Errors
 /// `NotFound`: there is no way to it; else as above.
 pub(crate) fn inside_of<T: Send>(
-    inum: u32,
+    netns: Netns,
     work: impl Fn() -> io::Result<T> + Sync,
 ) -> io::Result<T> {
+    // Where the kernel tells no cookie, an event has something else in its place.
+    let is_it = || match cookie_here() {
+        0 => true,
+        cookie => netns.cookie == 0 || cookie == netns.cookie,
+    };
+    let work = || match is_it() {
+        true => work(),
+        false => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the network namespace is gone, and another one has its inode number",
+        )),
+    };
     for _ in 0..ATTEMPTS {
-        let Some(path) = find(inum) else { break };
+        let Some(path) = find(netns.inum) else { break };
         match inside(&path, || Ok(work())) {
             Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error),
@@ -138,12 +208,12 @@ mod tests {
         let own = of_process(std::process::id());
         assert!(own.is_some_and(|own| find(own).is_some() && all().contains_key(&own)));
         assert_eq!(find(1), None);
-        let gone = inside_of(1, || Ok(())).map_err(|error| error.kind());
+        let gone = inside_of(Netns::of_inode(1), || Ok(())).map_err(|error| error.kind());
         assert_eq!(gone, Err(io::ErrorKind::NotFound));
         // What fails inside is no reason to look for another way.
         let tries = std::sync::atomic::AtomicU32::new(0);
         let failed = own.map(|own| {
-            inside_of(own, || {
+            inside_of(Netns::of_inode(own), || {
                 tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 Err::<(), _>(io::Error::from_raw_os_error(libc::ENOENT))
             })

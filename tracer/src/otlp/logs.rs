@@ -53,7 +53,7 @@ pub(super) fn log(record: Record<'_>) -> Option<LogRecord> {
             told("tracer.census", census.time, record, attributes)
         }
         Record::NoCensus(time, id, scope, why) => {
-            let mut attributes = finding(scope.netns, None);
+            let mut attributes = finding(scope.netns.inum, None);
             kind_and_cause(&mut attributes, Some(scope.kind), scope.cause);
             attributes.count("tracer.census", id);
             attributes.text("tracer.unavailable", why);
@@ -477,7 +477,7 @@ mod tests {
             ]
         );
         let scope = Scope {
-            netns: 1,
+            netns: crate::model::Netns::of_inode(1),
             kind: Kind::ConnectFailed,
             cause: Cause::PortsExhausted,
             protocol: 6,

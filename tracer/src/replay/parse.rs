@@ -17,7 +17,7 @@ use crate::{
         finding::{Census, QueueFinding, Settings},
     },
     host::clock::Clocks,
-    model::{Asked, Container, Failure, Place, Pod, Process, Queue},
+    model::{Asked, Container, Failure, Netns, Place, Pod, Process, Queue},
     probe::{By, Served},
     record::{End, Record, Totals},
     startup::Startup,
@@ -145,6 +145,7 @@ fn failure(record: &Value) -> Option<Failure> {
         },
         holders: get(record, "holders")?,
         netns: get(record, "netns")?,
+        netns_cookie: get::<Option<_>>(record, "netns_cookie")?.unwrap_or_default(),
         netns_name: netns_name(record)?,
         family: get(record, "family")?,
         protocol: protocol(record)?,
@@ -270,7 +271,10 @@ pub(super) fn netns_name(record: &Value) -> Option<Option<Arc<str>>> {
 
 fn no_census(record: &Value) -> Option<Parsed> {
     let scope = Scope {
-        netns: get(record, "netns")?,
+        netns: Netns {
+            inum: get(record, "netns")?,
+            cookie: get::<Option<_>>(record, "netns_cookie")?.unwrap_or_default(),
+        },
         kind: get(record, "kind")?,
         cause: get(record, "cause")?,
         protocol: 0,

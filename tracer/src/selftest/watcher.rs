@@ -52,7 +52,7 @@ impl Heard {
         match record {
             Parsed::Failure(failure) => self.failures.push(failure),
             Parsed::Census(census) => self.censuses.push(census),
-            Parsed::NoCensus(_, _, scope, why) => self.no_census.push((scope.netns, why)),
+            Parsed::NoCensus(_, _, scope, why) => self.no_census.push((scope.netns.inum, why)),
             Parsed::Totals(totals) => self.totals = Some(totals),
             _ => {}
         }
@@ -165,7 +165,7 @@ fn listen(stdout: ChildStdout, ours: &Ours, heard: &Sender<Parsed>) {
         let is_wanted = match &record {
             Parsed::Failure(failure) => ours.has(failure.netns),
             Parsed::Census(census) => ours.has(census.netns),
-            Parsed::NoCensus(_, _, scope, _) => ours.has(scope.netns),
+            Parsed::NoCensus(_, _, scope, _) => ours.has(scope.netns.inum),
             Parsed::Startup(_) | Parsed::Totals(_) => true,
             _ => false,
         };

@@ -1,6 +1,6 @@
 //! One run: what is attached, what was learned, what was shown.
 
-use std::{collections::BTreeMap, io};
+use std::io;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use crate::{
     reconcile::reconcile,
     record::{End, Record, Totals},
     source::{
-        counters::{Counters, Counts, Health, Tallies},
+        counters::{Counters, Health, Tallies},
         live::Live,
     },
     startup::Startup,
@@ -159,7 +159,7 @@ impl Session {
     pub(super) fn found(&mut self, answer: Answer) -> Result<()> {
         match answer {
             Answer::Census(mut census) => {
-                census.netns_name = self.namespaces.name(census.netns);
+                census.netns_name = self.namespaces.name(census.life());
                 self.output.record(Record::Census(&census))?;
             }
             Answer::Queue(finding) => self.output.record(Record::Queue(&finding))?,
@@ -188,9 +188,12 @@ impl Session {
             self.malformed += 1;
             return Ok(());
         };
-        self.namespaces.notice(event.raw.netns);
+        self.namespaces.notice(Netns {
+            inum: event.raw.netns,
+            cookie: event.raw.netns_cookie,
+        });
         let mut failure = self.attributor.attribute(&event);
-        failure.netns_name = self.namespaces.name(failure.netns);
+        failure.netns_name = self.namespaces.name(failure.life());
         self.ledger.note(&event, &failure);
         if !self.wants(&failure) {
             self.hidden += 1;
@@ -210,7 +213,7 @@ impl Session {
     fn show_sums(&mut self) -> Result<()> {
         for mut sum in self.ledger.sums(&mut self.attributor)? {
             if sum.netns_name.is_none() {
-                sum.netns_name = self.namespaces.name(sum.netns);
+                sum.netns_name = self.namespaces.name(sum.life());
             }
             if !self.wants(&sum) {
                 self.hidden_sums += sum.count;
@@ -303,8 +306,6 @@ impl Session {
     fn count(&mut self, is_final: bool) -> Result<Totals> {
         let reading = Reading::take(self.ledger.counters(), &mut self.namespaces)?;
         let health = self.health(&reading.tallies)?;
-        let deltas = lives(self.namespaces.deltas(), &reading.counts);
-        let names = lives(self.namespaces.names(), &reading.counts);
         Ok(Totals {
             time: Timestamp::now(),
             since: self.since,
@@ -313,10 +314,10 @@ impl Session {
             filtered_in_kernel: reading.tallies.all().filtered,
             malformed: self.malformed,
             by: self.ledger.by(&reading.tallies, &mut self.attributor),
-            rows: reconcile(&reading.since(&self.baseline), health.unplaced, &deltas),
+            rows: reconcile(&reading.since(&self.baseline), health.unplaced, &self.namespaces.deltas()),
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
-            netns_names: names,
+            netns_names: self.namespaces.names(),
         })
     }
 
@@ -342,16 +343,6 @@ impl Session {
         }))?;
         Ok(self.output.finish()?)
     }
-}
-
-/// By life, as the counters have it.
-fn lives<T>(by_inode: BTreeMap<u32, T>, counts: &Counts) -> BTreeMap<Netns, T> {
-    let newest = |inum| {
-        let of = counts.keys().map(|(netns, ..)| *netns);
-        of.filter(|netns| netns.inum == inum).max()
-    };
-    let with = |(inum, value)| (newest(inum).unwrap_or(Netns { inum, cookie: 0 }), value);
-    by_inode.into_iter().map(with).collect()
 }
 
 fn kernel_log(probe: &mut Probe) -> Result<Log> {

@@ -29,7 +29,7 @@ fn row(state: u8, port: u16, remote: SocketAddr) -> Row {
 
 fn connect() -> Scope {
     Scope {
-        netns: 1,
+        netns: Netns::of_inode(1),
         kind: Kind::ConnectFailed,
         cause: Cause::PortsExhausted,
         protocol: 6,

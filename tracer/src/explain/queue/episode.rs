@@ -45,6 +45,7 @@ impl Episode {
                 id,
                 time: failure.time,
                 netns: failure.netns,
+                netns_cookie: failure.netns_cookie,
                 netns_name: failure.netns_name.clone(),
                 local: failure.local,
                 inode: failure.inode.unwrap_or_default(),

@@ -21,6 +21,7 @@ pub(crate) fn write(failure: &Failure, line: &mut Vec<u8>) {
     put(line, r#","process":"#, failure.process.as_ref());
     put(line, r#","holders":"#, failure.holders.as_slice());
     put(line, r#","netns":"#, failure.netns);
+    put(line, r#","netns_cookie":"#, failure.netns_cookie);
     let netns_name = failure.netns_name.as_deref();
     put(line, r#","netns_name":"#, netns_name.map(Text::of));
     put(line, r#","family":"#, failure.family.name());

@@ -168,6 +168,7 @@ pub(super) fn queue(who: &Process) -> QueueFinding {
         id: 2,
         time: at(4000),
         netns: 4_026_532_246,
+        netns_cookie: 0,
         netns_name: None,
         local: address("10.9.0.2:8080"),
         inode: 77,
@@ -372,7 +373,7 @@ pub(super) fn hostile() -> State {
         state.record(Record::Queue(&queue(&who)));
     }
     let scope = Scope {
-        netns: 1,
+        netns: Netns::of_inode(1),
         kind: Kind::ConnectFailed,
         cause: Cause::PortsExhausted,
         protocol: 6,
