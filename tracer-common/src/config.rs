@@ -69,6 +69,15 @@ config! {
     sk_reuseport_cb,
     /// `sock_reuseport.synq_overflow_ts`
     reuseport_synq_overflow_ts,
+    /// `tcp_request_sock.rcv_isn`
+    treq_rcv_isn,
+    /// `tcp_request_sock.rcv_nxt`
+    treq_rcv_nxt,
+    /// `request_sock.rsk_rcv_wnd`
+    req_rcv_wnd,
+    /// The byte behind `request_sock.num_retrans`: `syncookie` in bit 0, `num_timeout`
+    /// in the others
+    req_num_timeout,
     /// `tcp_request_sock.snt_isn`
     treq_snt_isn,
     /// `socket.sk`

@@ -42,6 +42,11 @@ impl CountKey {
     }
 }
 
+/// In place of a [`Cause`]: SYNs that came when the request queue stood exactly at its
+/// limit, with syncookies off, before it was known whether this kernel drops those
+/// ([`crate::request_limit`]).
+pub const UNDECIDED: u8 = u8::MAX;
+
 /// Failures of one [`CountKey`] on one CPU: value of `COUNTS`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

@@ -18,7 +18,7 @@ pub mod event;
 
 pub use closer::{CHUNK, CHUNKS, Chunk, Closed, Connection, Cursor};
 pub use config::{ABSENT, Config, FILTER_VALUES, Filter};
-pub use count::{COUNT_KEYS, CountKey, Tally, fold, slot};
+pub use count::{COUNT_KEYS, CountKey, Tally, UNDECIDED, fold, slot};
 pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};
 
 /// Size of the ring buffer; a power of two and a multiple of the page size.
@@ -43,3 +43,15 @@ pub const DESCRIBED_PER_WINDOW: u64 = 2_500;
 
 /// Once this many were, those of quiet ones are counted only, too.
 pub const DESCRIBED_PER_WINDOW_QUIET: u64 = 20_000;
+
+/// What a kernel does with a SYN that finds the request queue exactly at its limit, with
+/// syncookies off: inet_csk_reqsk_queue_is_full (include/net/inet_connection_sock.h)
+/// compared with `>=` first and with `>` later, also within stable series.
+pub mod request_limit {
+    /// Not known yet.
+    pub const UNKNOWN: u32 = 0;
+    /// It accepts it (`>`).
+    pub const ACCEPTS: u32 = 1;
+    /// It drops it (`>=`).
+    pub const DROPS: u32 = 2;
+}

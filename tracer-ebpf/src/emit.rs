@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tracer_common::{
-    Cause, CountKey, Event, Hook, Kind, Tally, WAKE_INTERVAL_NS, flag, fold, slot,
+    Cause, CountKey, Event, Hook, Kind, Tally, UNDECIDED, WAKE_INTERVAL_NS, flag, fold, slot,
 };
 
 use crate::{
@@ -77,6 +77,20 @@ pub fn packet_dropped(ctx: &impl EbpfContext, failure: Failure, ends: Ends, queu
 fn key(failure: Failure) -> CountKey {
     let net = failure.sk.net();
     CountKey::new(net.inum(), net.cookie(), failure.kind, failure.cause)
+}
+
+/// A SYN of which user space has to find out whether it was dropped.
+#[inline(always)]
+pub fn undecided(ctx: &impl EbpfContext, sk: Sock) {
+    let net = sk.net();
+    let mut key = CountKey::new(net.inum(), net.cookie(), Kind::SynDropped, Cause::Other);
+    key.cause = UNDECIDED;
+    key.party = sk.socket().inode();
+    if let Some(tally) = count(ctx, &mut key) {
+        // SAFETY: a valid map value.
+        increment(unsafe { &raw mut (*tally).undescribed });
+        add(slot::UNDESCRIBED);
+    }
 }
 
 /// A SYN about which nothing can be said.

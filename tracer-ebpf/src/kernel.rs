@@ -276,9 +276,10 @@ impl Sock {
         read(self.0, config!(icsk_qlen))
     }
 
+    /// For so many timeouts of a request a bare ACK is ignored (`TCP_DEFER_ACCEPT`).
     #[inline(always)]
-    pub fn defers_accept(self) -> bool {
-        read::<u8>(self.0, config!(icsk_defer_accept)) != 0
+    pub fn defer_accept(self) -> u8 {
+        read(self.0, config!(icsk_defer_accept))
     }
 
     /// Whether this listener has sent syncookies: tcp_synq_overflow() (include/net/tcp.h)
@@ -305,6 +306,30 @@ impl Sock {
     #[inline(always)]
     pub fn request_isn(self) -> u32 {
         read(self.0, config!(treq_snt_isn))
+    }
+
+    /// Of a request socket: the client's initial sequence number.
+    #[inline(always)]
+    pub fn request_rcv_isn(self) -> u32 {
+        read(self.0, config!(treq_rcv_isn))
+    }
+
+    /// Of a request socket: the sequence number that is expected next.
+    #[inline(always)]
+    pub fn request_rcv_nxt(self) -> u32 {
+        read(self.0, config!(treq_rcv_nxt))
+    }
+
+    /// Of a request socket: the window that was offered.
+    #[inline(always)]
+    pub fn request_rcv_wnd(self) -> u32 {
+        read(self.0, config!(req_rcv_wnd))
+    }
+
+    /// Of a request socket: how often its SYN-ACK was sent again for want of an answer.
+    #[inline(always)]
+    pub fn request_timeouts(self) -> u8 {
+        read::<u8>(self.0, config!(req_num_timeout)) >> 1
     }
 
     #[inline(always)]

@@ -99,12 +99,10 @@ pub struct Syn {
     pub accepted: u32,
 }
 
-/// `[0]` is 1 once this kernel has shown that it compares the request queue's
-/// length with its limit by `>`, not `>=` (inet_csk_reqsk_queue_is_full changed
-/// within stable series): with syncookies off a SYN was accepted at the limit,
-/// or the queue stood above it.
+/// `[0]`: what this kernel does with a SYN that finds the request queue exactly at its
+/// limit and syncookies off, see [`tracer_common::request_limit`].
 #[map]
-pub static REQUEST_LIMIT_IS_STRICT: Array<u32> = Array::with_max_entries(1, 0);
+pub static REQUEST_LIMIT: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Connect failures already reported, so that an outer hook of the same call
 /// stays silent; key: pid_tgid, value: inode of the socket.

@@ -20,9 +20,10 @@ pub const ACK: u8 = 0x10;
 pub struct Segment {
     pub from: Address,
     pub to: Address,
+    pub seq: u32,
     pub ack: u32,
-    /// 1 if there is payload.
-    pub has_data: u8,
+    /// Behind the last sequence number: payload and FIN count.
+    pub end_seq: u32,
 }
 
 /// The flags of the segment; `None` if it is not TCP.
@@ -93,7 +94,10 @@ fn parse_tcp(ctx: &SkBuffContext, at: usize, total: usize, out: &mut Segment) ->
     let bytes: [u8; 16] = ctx.load(at).ok()?;
     out.from.port = u16::from_be_bytes([bytes[0], bytes[1]]);
     out.to.port = u16::from_be_bytes([bytes[2], bytes[3]]);
+    out.seq = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
     out.ack = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
-    out.has_data = (total > at + (bytes[12] >> 4) as usize * 4) as u8;
+    let payload = total.saturating_sub(at + (bytes[12] >> 4) as usize * 4) as u32;
+    let fin = (bytes[13] & FIN != 0) as u32;
+    out.end_seq = out.seq.wrapping_add(payload).wrapping_add(fin);
     Some(())
 }

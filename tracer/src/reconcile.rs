@@ -99,15 +99,13 @@ fn row(netns: Netns, ours: Netstat, unplaced: u64, kernel: Option<&(Netstat, Sta
         unavailable: None,
     };
     let unavailable = match kernel {
-        None => {
-            Some("tracer found no way into this namespace, so its counters could not be read")
-        }
+        None => Some("tracer found no way into this namespace, so its counters could not be read"),
         Some((_, Standing::Backwards)) => {
             Some("a counter of the kernel is lower than it was when tracer started")
         }
-        Some((_, Standing::Old)) => Some(
-            "the namespace is gone: the kernel's numbers are the last ones read",
-        ),
+        Some((_, Standing::Old)) => {
+            Some("the namespace is gone: the kernel's numbers are the last ones read")
+        }
         Some((_, Standing::Late)) if row.kernel_has_more() => Some(
             "the namespace was first seen after tracer started: the kernel's numbers count from when it was made",
         ),

@@ -22,7 +22,7 @@ use tracer_common::{Cause, Family, Hook, Kind, flag};
 
 use super::{TCP_LISTEN, TCP_NEW_SYN_RECV, final_ack, syn};
 use crate::{
-    emit::{Ends, Failure, Queues, packet_dropped},
+    emit::{Ends, Failure, Queues, packet_dropped, undecided},
     kernel::{Address, Sock},
     maps::SEGMENT,
     packet::{ACK, FIN, RST, SYN, Segment, flags, parse},
@@ -149,15 +149,19 @@ fn syn_arrived(
         queues.max_syn_backlog = net.max_syn_backlog();
         syn::cause_without_cookies(queues)
     } else if queues.accept_len > queues.accept_max {
-        Cause::AcceptQueueFull
+        Some(Cause::AcceptQueueFull)
     } else {
         return None;
     };
     // `Other` is no drop here: nothing says that this SYN will be dropped. A
     // SYN repeated for a known request is answered, not queued.
-    if cause == Cause::Other || request(ctx, segment).is_some() {
+    if cause == Some(Cause::Other) || request(ctx, segment).is_some() {
         return None;
     }
+    let Some(cause) = cause else {
+        undecided(ctx, sk);
+        return None;
+    };
     Some((Kind::SynDropped, cause))
 }
 
@@ -172,14 +176,8 @@ fn ack_arrived(
         return None;
     }
     let cookie = match request(ctx, segment) {
-        Some(isn) => {
-            // tcp_check_req: a wrong ACK number is not for this request; a
-            // bare ACK is ignored under TCP_DEFER_ACCEPT.
-            if segment.ack != isn.wrapping_add(1) || (sk.defers_accept() && segment.has_data == 0) {
-                return None;
-            }
-            false
-        }
+        Some(request) if request.would_drop(segment, sk.defer_accept()) => false,
+        Some(_) => return None,
         None => match sk.net().syncookies() {
             0 => return None,
             2 => true,
@@ -193,9 +191,36 @@ fn ack_arrived(
     Some((final_ack::verdict(sk, cookie), Cause::AcceptQueueFull))
 }
 
-/// The initial sequence number of the request that this segment belongs to.
+/// What the kernel's verdict on a segment depends on.
+#[derive(Clone, Copy)]
+struct Request {
+    snt_isn: u32,
+    rcv_isn: u32,
+    rcv_nxt: u32,
+    rcv_wnd: u32,
+    timeouts: u8,
+}
+
+impl Request {
+    /// Whether a segment with ACK, and without SYN and RST, gets as far as the accept
+    /// queue; in the order of tcp_check_req (net/ipv4/tcp_minisocks.c). Not looked at:
+    /// timestamps that go back (PAWS).
+    #[inline(always)]
+    fn would_drop(&self, segment: &Segment, defer_accept: u8) -> bool {
+        let begin = segment.seq.wrapping_sub(self.rcv_nxt) as i32;
+        let end = segment.end_seq.wrapping_sub(self.rcv_nxt) as i32;
+        let room = self.rcv_wnd as i32;
+        let is_in_window =
+            begin == 0 || (end > 0 && begin < room) || (begin == room && begin == end);
+        let is_deferred =
+            self.timeouts < defer_accept && segment.end_seq == self.rcv_isn.wrapping_add(1);
+        segment.ack == self.snt_isn.wrapping_add(1) && is_in_window && !is_deferred
+    }
+}
+
+/// The request that this segment belongs to.
 #[inline(always)]
-fn request(ctx: &SkBuffContext, segment: &Segment) -> Option<u32> {
+fn request(ctx: &SkBuffContext, segment: &Segment) -> Option<Request> {
     let mut tuple = tuple(segment.from, segment.to);
     let size = if segment.from.family == Family::V4 {
         12
@@ -217,16 +242,23 @@ fn request(ctx: &SkBuffContext, segment: &Segment) -> Option<u32> {
         return None;
     }
     // SAFETY: not null; `state` may be read of any socket.
-    let isn = if unsafe { (*found).state } == TCP_NEW_SYN_RECV {
+    let request = if unsafe { (*found).state } == TCP_NEW_SYN_RECV {
         // SAFETY: not null; the result is only an address here.
         let request = unsafe { bpf_skc_to_tcp_request_sock(found.cast::<c_void>()) } as u64;
-        (request != 0).then(|| Sock(request).request_isn())
+        let request = Sock(request);
+        (request.0 != 0).then(|| Request {
+            snt_isn: request.request_isn(),
+            rcv_isn: request.request_rcv_isn(),
+            rcv_nxt: request.request_rcv_nxt(),
+            rcv_wnd: request.request_rcv_wnd(),
+            timeouts: request.request_timeouts(),
+        })
     } else {
         None
     };
     // SAFETY: the reference that the look-up took, released once.
     unsafe { bpf_sk_release(found.cast()) };
-    isn
+    request
 }
 
 #[inline(always)]

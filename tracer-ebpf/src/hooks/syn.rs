@@ -11,12 +11,12 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use tracer_common::{Cause, Hook, Kind};
+use tracer_common::{Cause, Hook, Kind, request_limit};
 
 use crate::{
     emit::{Ends, Failure, Queues, packet_dropped, unjudged},
     kernel::{Skb, Sock},
-    maps::{REQUEST_LIMIT_IS_STRICT, SYN, Syn},
+    maps::{REQUEST_LIMIT, SYN, Syn},
 };
 
 #[inline(always)]
@@ -82,7 +82,11 @@ fn dropped(ctx: &impl EbpfContext, hook: Hook, syn: &Syn) {
     };
     let cause = if net.syncookies() == 0 {
         queues.max_syn_backlog = net.max_syn_backlog();
-        cause_without_cookies(&queues)
+        cause_without_cookies(&queues).unwrap_or_else(|| {
+            // It was dropped, so this kernel drops at the limit.
+            learn(request_limit::DROPS);
+            Cause::RequestQueueFull
+        })
     } else {
         cause_of_accept_queue(syn)
     };
@@ -113,22 +117,26 @@ fn cause_of_accept_queue(syn: &Syn) -> Cause {
     }
 }
 
-/// The kernel's own order of tests (tcp_conn_request, net/ipv4/tcp_input.c).
+/// The kernel's own order of tests (tcp_conn_request, net/ipv4/tcp_input.c). `None`: it
+/// depends on what this kernel does at the limit, which is not known yet.
 #[inline(always)]
-pub fn cause_without_cookies(queues: &Queues) -> Cause {
+pub fn cause_without_cookies(queues: &Queues) -> Option<Cause> {
     let limit = queues.accept_max;
+    let is_at_limit = queues.request_len == limit;
     if queues.request_len > limit {
         // It can stand above the limit only where that is compared with `>`.
-        remember_limit_is_strict();
-        Cause::RequestQueueFull
-    } else if queues.request_len == limit && !limit_is_strict() {
-        Cause::RequestQueueFull
+        learn(request_limit::ACCEPTS);
+        Some(Cause::RequestQueueFull)
+    } else if is_at_limit && rule() == request_limit::DROPS {
+        Some(Cause::RequestQueueFull)
     } else if queues.accept_len > limit {
-        Cause::AcceptQueueFull
+        Some(Cause::AcceptQueueFull)
     } else if last_quarter(queues.request_len, queues.max_syn_backlog) {
-        Cause::BacklogReserve
+        Some(Cause::BacklogReserve)
+    } else if is_at_limit && rule() == request_limit::UNKNOWN {
+        None
     } else {
-        Cause::Other
+        Some(Cause::Other)
     }
 }
 
@@ -139,21 +147,23 @@ fn last_quarter(request_len: u32, max_syn_backlog: u32) -> bool {
     (max_syn_backlog.wrapping_sub(request_len) as i32) < (max_syn_backlog as i32 >> 2)
 }
 
+/// See [`REQUEST_LIMIT`].
 #[inline(always)]
-fn limit_is_strict() -> bool {
-    REQUEST_LIMIT_IS_STRICT
+fn rule() -> u32 {
+    REQUEST_LIMIT
         .get(0)
-        .is_some_and(|strict| *strict == 1)
+        .copied()
+        .unwrap_or(request_limit::UNKNOWN)
 }
 
 #[inline(always)]
-fn remember_limit_is_strict() {
-    if limit_is_strict() {
+fn learn(what: u32) {
+    if rule() == what {
         return;
     }
-    if let Some(strict) = REQUEST_LIMIT_IS_STRICT.get_ptr_mut(0) {
-        // SAFETY: a valid map value; only ever set from 0 to 1.
-        unsafe { strict.write(1) };
+    if let Some(rule) = REQUEST_LIMIT.get_ptr_mut(0) {
+        // SAFETY: a valid map value, written as a whole.
+        unsafe { rule.write(what) };
     }
 }
 
@@ -162,7 +172,7 @@ fn remember_limit_is_strict() {
 #[inline(always)]
 fn learn_limit(syn: &Syn) {
     if syn.request_len == syn.accept_max && Sock(syn.sk).net().syncookies() == 0 {
-        remember_limit_is_strict();
+        learn(request_limit::ACCEPTS);
     }
 }
 

@@ -27,7 +27,9 @@ impl Netstat {
     /// What came since `earlier`; `None`: a counter is lower than it was.
     pub(crate) fn since(self, earlier: Self) -> Option<Self> {
         Some(Self {
-            listen_overflows: self.listen_overflows.checked_sub(earlier.listen_overflows)?,
+            listen_overflows: self
+                .listen_overflows
+                .checked_sub(earlier.listen_overflows)?,
             listen_drops: self.listen_drops.checked_sub(earlier.listen_drops)?,
             req_qfull_drop: self.req_qfull_drop.checked_sub(earlier.req_qfull_drop)?,
         })
@@ -274,7 +276,9 @@ impl Namespaces {
     fn visit(&mut self, inum: u32, path: &Path, wanted: Option<Netns>, is_late: bool) -> bool {
         let Some(made) = made(path) else { return false };
         let seen = netns::inside(path, || Ok((netns::cookie_here(), here()?)));
-        let Ok((cookie, now)) = seen else { return false };
+        let Ok((cookie, now)) = seen else {
+            return false;
+        };
         let mut netns = Netns { inum, cookie };
         if let Some(wanted) = wanted {
             if self.has_cookies && wanted != netns {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use aya::maps::{MapError, PerCpuArray, PerCpuHashMap};
-use tracer_common::{Cause, CountKey, Kind, fold, slot};
+use aya::maps::{Array, MapError, PerCpuArray, PerCpuHashMap};
+use tracer_common::{Cause, CountKey, Kind, UNDECIDED, fold, request_limit, slot};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
@@ -52,13 +52,17 @@ impl Key {
     /// `None`: a kind or cause that this program does not know.
     pub(crate) fn of(raw: &CountKey) -> Option<Self> {
         let kind = Kind::from_u8(raw.kind)?;
+        let cause = match raw.cause {
+            UNDECIDED => Cause::RequestQueueFull,
+            cause => Cause::from_u8(cause)?,
+        };
         Some(Self {
             netns: Netns {
                 inum: raw.netns,
                 cookie: raw.netns_cookie,
             },
             kind,
-            cause: Cause::from_u8(raw.cause)?,
+            cause,
             party: match (raw.tgid, raw.party) {
                 (0, 0) => Party::Nobody,
                 (0, inode) if kind.is_drop() => Party::Listener(inode),
@@ -229,6 +233,10 @@ pub(crate) struct Counters {
     unattributed: Table,
     unplaced: PerCpuArray<Owned, Words>,
     health: PerCpuArray<Owned, u64>,
+    request_limit: Array<Owned, u32>,
+    /// This kernel drops a SYN that finds the request queue exactly at its limit, with
+    /// syncookies off: [`tracer_common::request_limit`].
+    drops_at_limit: bool,
     /// Counters of processes and listeners that are gone, and have made room.
     gone: BTreeMap<Key, Tally>,
     /// How many keys were taken out of `counts`.
@@ -264,8 +272,12 @@ fn sum(values: impl IntoIterator<Item = Words>) -> Tally {
     sum
 }
 
-/// Adds a table to `by`.
-fn add(table: &Table, by: &mut BTreeMap<Key, Tally>) -> Result<()> {
+/// Adds those entries of a table to `by` that are wanted.
+fn add(
+    table: &Table,
+    by: &mut BTreeMap<Key, Tally>,
+    is_wanted: impl Fn(&CountKey) -> bool,
+) -> Result<()> {
     for key in table.keys() {
         let bytes = key.context("the counters cannot be listed")?;
         let values = match table.get(&bytes, 0) {
@@ -273,7 +285,7 @@ fn add(table: &Table, by: &mut BTreeMap<Key, Tally>) -> Result<()> {
             Err(MapError::KeyNotFound) => continue,
             Err(error) => return Err(error).context("the counters cannot be read"),
         };
-        let key = CountKey::read_from_bytes(&bytes).ok();
+        let key = CountKey::read_from_bytes(&bytes).ok().filter(&is_wanted);
         if let Some(key) = key.as_ref().and_then(Key::of) {
             *by.entry(key).or_default() += sum(values.iter().copied());
         }
@@ -290,6 +302,8 @@ impl Counters {
             unattributed: probe.take_map("UNATTRIBUTED")?,
             unplaced: probe.take_map("UNPLACED")?,
             health: probe.take_map("HEALTH")?,
+            request_limit: probe.take_map("REQUEST_LIMIT")?,
+            drops_at_limit: false,
             gone: BTreeMap::new(),
             removed: 0,
             ignored: BTreeSet::new(),
@@ -305,8 +319,10 @@ impl Counters {
     /// The kernel refuses to read the maps.
     pub(crate) fn tallies(&self) -> Result<Tallies> {
         let mut by = self.gone.clone();
-        add(&self.counts, &mut by)?;
-        add(&self.unattributed, &mut by)?;
+        // Until it is known that these SYNs were dropped, they were accepted.
+        let is_decided = |key: &CountKey| key.cause != UNDECIDED || self.drops_at_limit;
+        add(&self.counts, &mut by, is_decided)?;
+        add(&self.unattributed, &mut by, is_decided)?;
         by.retain(|key, _| !self.ignored.contains(&key.netns.inum));
         let unplaced = self.unplaced.get(&0, 0);
         let unplaced = unplaced.context("the counters cannot be read")?;
@@ -314,6 +330,37 @@ impl Counters {
             by,
             unplaced: sum(unplaced.iter().copied()),
         })
+    }
+
+    /// Of each namespace, how many SYNs were undecided.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the maps.
+    pub(crate) fn undecided(&self) -> Result<BTreeMap<Netns, u64>> {
+        let mut by = BTreeMap::new();
+        for table in [&self.counts, &self.unattributed] {
+            add(table, &mut by, |key| key.cause == UNDECIDED)?;
+        }
+        let mut undecided = BTreeMap::new();
+        for (key, tally) in by {
+            *undecided.entry(key.netns).or_default() += tally.counted;
+        }
+        Ok(undecided)
+    }
+
+    /// Whether it is known what this kernel does at the limit of the request queue.
+    pub(crate) fn knows_request_limit(&self) -> bool {
+        let rule = self.request_limit.get(&0, 0).unwrap_or_default();
+        rule != request_limit::UNKNOWN
+    }
+
+    /// The undecided SYNs were dropped, as the kernel's own counter shows: so will others
+    /// be.
+    pub(crate) fn drop_at_limit(&mut self) {
+        self.drops_at_limit = true;
+        // Where the map cannot be written any more (--drop-all on some kernels), SYNs go on
+        // to be undecided, and are taken for dropped here.
+        let _ = self.request_limit.set(0, request_limit::DROPS, 0);
     }
 
     /// By namespace, kind and cause.
@@ -359,7 +406,7 @@ impl Counters {
     /// The kernel refuses to read the map.
     pub(crate) fn make_room(&mut self, is_gone: impl Fn(&Key) -> bool) -> Result<()> {
         let mut all = BTreeMap::new();
-        add(&self.counts, &mut all)?;
+        add(&self.counts, &mut all, |key| key.cause != UNDECIDED)?;
         for key in all.into_keys().filter(|key| is_gone(key)) {
             let mut bytes = [0; size_of::<CountKey>()];
             bytes.copy_from_slice(key.raw().as_bytes());

@@ -9,10 +9,14 @@ use std::{
 
 use anyhow::Result;
 use jiff::Timestamp;
-use tracer_common::COUNT_KEYS;
+use tracer_common::{COUNT_KEYS, Cause, Kind};
 
 use crate::{
-    attribute::{Attributor, process},
+    attribute::{
+        Attributor,
+        namespaces::{Netstat, Standing},
+        process,
+    },
     decode::Decoded,
     model::{Failure, Netns},
     record::{By, Listener},
@@ -153,6 +157,39 @@ impl Ledger {
             .collect();
         by.sort_by(|one, other| other.counted.cmp(&one.counted));
         by
+    }
+
+    /// Decides about SYNs that came when the request queue stood exactly at its limit: the
+    /// kernel's own counter tells whether it drops those. `kernel`: what it counted since
+    /// tracer was attached.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub(super) fn decide(&mut self, kernel: &BTreeMap<Netns, (Netstat, Standing)>) -> Result<()> {
+        if self.counters.knows_request_limit() {
+            return Ok(());
+        }
+        let undecided = self.counters.undecided()?;
+        if undecided.is_empty() {
+            return Ok(());
+        }
+        let counts = self.counters.counts()?;
+        let is_dropping = undecided.keys().any(|netns| {
+            let counted = counts
+                .get(&(*netns, Kind::SynDropped, Cause::RequestQueueFull))
+                .copied()
+                .unwrap_or(0);
+            // A namespace may be older than tracer's look at it; then this is no evidence.
+            kernel.get(netns).is_some_and(|(netstat, standing)| {
+                *standing == Standing::Current && netstat.req_qfull_drop > counted
+                    || *standing == Standing::Late
+                        && netstat.req_qfull_drop == counted + undecided[netns]
+            })
+        });
+        if is_dropping {
+            self.counters.drop_at_limit();
+        }
+        Ok(())
     }
 
     /// Once a second: makes room in the kernel side's table before it is full.

@@ -211,6 +211,12 @@ impl Session {
 
     /// Shows what was counted and not described one by one.
     fn show_sums(&mut self) -> Result<()> {
+        if !self.ledger.counters().knows_request_limit()
+            && !self.ledger.counters().undecided()?.is_empty()
+        {
+            self.namespaces.read_again();
+            self.ledger.decide(&self.namespaces.deltas())?;
+        }
         for mut sum in self.ledger.sums(&mut self.attributor)? {
             if sum.netns_name.is_none() {
                 sum.netns_name = self.namespaces.name(sum.life());
@@ -314,7 +320,11 @@ impl Session {
             filtered_in_kernel: reading.tallies.all().filtered,
             malformed: self.malformed,
             by: self.ledger.by(&reading.tallies, &mut self.attributor),
-            rows: reconcile(&reading.since(&self.baseline), health.unplaced, &self.namespaces.deltas()),
+            rows: reconcile(
+                &reading.since(&self.baseline),
+                health.unplaced,
+                &self.namespaces.deltas(),
+            ),
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
             netns_names: self.namespaces.names(),
