@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Result, ensure};
 
 use super::queue::Wire;
-use crate::case::{Case, Scenario, scenario};
+use crate::case::{Case, Scenario, Skip, scenario};
 use crate::counters::Counters;
 use crate::packet::Segment;
 
@@ -20,6 +20,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ),
     scenario("nothing/refused-by-verifier", &[], refused_by_verifier),
     scenario("nothing/repeated-syn", &["syn_drop"], repeated_syn),
+    scenario("nothing/no-backlog", &["syn_drop"], no_backlog),
     scenario("nothing/defer-accept", &["ack_drop"], defer_accept),
     scenario(
         "nothing/queue-just-full",
@@ -103,6 +104,34 @@ fn unmoved(wire: &Wire) -> Result<()> {
     ensure!(
         now.listen_drops == 0 && now.listen_overflows == 0,
         "nothing was dropped, but {now:?}"
+    );
+    Ok(())
+}
+
+/// `listen(fd, 0)` with syncookies off: the request queue stands at its limit from the
+/// start, and the newer kernels accept such a SYN all the same.
+fn no_backlog(case: &mut Case) -> Result<()> {
+    const CONNECTIONS: usize = 6;
+    let space = case.space()?;
+    space.sysctl("net/ipv4/tcp_syncookies", "0")?;
+    let server = case.role(&space, "server")?;
+    let listener = server.ok("listener tcp4 127.0.0.1:8080 0")?;
+    let client = case.role(&space, "innocent")?;
+    case.watch(&space)?;
+    let mut accepted = 0;
+    for _ in 0..CONNECTIONS {
+        client.connects("tcp4", 1, "127.0.0.1:8080")?;
+        // Where it was dropped there is nobody to accept.
+        accepted += usize::from(server.ok(&format!("wait {listener}"))? == 1);
+        if accepted == 0 {
+            return Err(Skip::because("this kernel drops SYNs at the limit"));
+        }
+        server.ok(&format!("accept {listener}"))?;
+    }
+    let now = Counters::read(&space)?;
+    ensure!(
+        accepted == CONNECTIONS && now.listen_drops == 0,
+        "{accepted} of {CONNECTIONS} accepted, and {now:?}"
     );
     Ok(())
 }

@@ -181,13 +181,18 @@ impl Wire {
 
     /// The same with any listener on port 8080.
     pub(crate) fn with(case: &mut Case, own: IpAddr, cookies: u8, listen: &str) -> Result<Self> {
+        Self::ordered(case, own, cookies, &format!("listener {listen}"))
+    }
+
+    /// The same with a listener that the server is ordered to make.
+    pub(crate) fn ordered(case: &mut Case, own: IpAddr, cookies: u8, order: &str) -> Result<Self> {
         let space = case.space()?;
         let tun = Tun::new(&space)?;
         space.address(tun::NAME, own, if own.is_ipv4() { 24 } else { 64 })?;
         space.sysctl("net/ipv4/tcp_syncookies", &cookies.to_string())?;
         let server = case.role(&space, "stuck-server")?;
         let addr = SocketAddr::new(own, 8080);
-        let listener = server.ok(&format!("listener {listen}"))?;
+        let listener = server.ok(order)?;
         Ok(Self {
             space,
             server,
