@@ -152,6 +152,8 @@ tag! {
         TpSysExitBind = 22 => "tp sys_exit_bind",
         /// Tracepoint `sys_exit_listen`.
         TpSysExitListen = 23 => "tp sys_exit_listen",
+        /// Tracepoints `sys_exit_accept` and `sys_exit_accept4`; no failure is seen there.
+        TpSysExitAccept = 25 => "tp sys_exit_accept",
         /// `cgroup_skb/ingress` at the cgroup2 root.
         CgroupSkbIngress = 24 => "cgroup_skb ingress",
     }
@@ -248,9 +250,12 @@ pub struct Event {
     pub listener: Task,
     /// Who last called `accept()`, if tracer saw it; queue drops only.
     pub acceptor: Task,
-    /// `accept()` calls that found a connection waiting in the listener's queue,
-    /// since tracer first saw it; queue drops only.
+    /// Connections that `accept()` returned of this listener, since tracer first saw it;
+    /// queue drops only.
     pub accepts: u64,
+    /// `accept()` calls that failed for another reason than an empty queue or a signal,
+    /// likewise.
+    pub accept_failures: u64,
     /// The backlog that `listen()` was called with; see [`flag::ASKED`].
     pub asked: i32,
     /// `net.core.somaxconn` at that moment; see [`flag::ASKED`].
@@ -259,8 +264,10 @@ pub struct Event {
     pub own_low: u16,
     /// Last port of it; 0: none set.
     pub own_high: u16,
+    /// Positive errno of the last of `accept_failures`; 0: there were none.
+    pub accept_errno: u16,
     /// Zero.
-    pub pad2: u32,
+    pub pad2: u16,
 }
 
 const _: () = {
@@ -269,9 +276,9 @@ const _: () = {
     assert!(align_of::<Task>() == 8);
     assert!(offset_of!(Task, start_ns) == 16);
     assert!(offset_of!(Task, comm) == 24);
-    assert!(size_of::<Event>() == 240);
+    assert!(size_of::<Event>() == 248);
     assert!(offset_of!(Event, accepts) == 216);
-    assert!(offset_of!(Event, own_low) == 232);
+    assert!(offset_of!(Event, own_low) == 240);
     assert!(align_of::<Event>() == 8);
     assert!(offset_of!(Event, netns_cookie) == 16);
     assert!(offset_of!(Event, netns) == 24);

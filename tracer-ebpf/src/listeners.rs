@@ -33,6 +33,8 @@ pub fn opened(sk: Sock) {
         opener: current_task(),
         acceptor: NOBODY,
         accepts: 0,
+        failures: 0,
+        errno: 0,
         asked: asked_backlog().map_or(NOT_ASKED, |backlog| Asked {
             backlog,
             somaxconn: sk.net().somaxconn(),
@@ -44,45 +46,72 @@ pub fn opened(sk: Sock) {
     let _ = LISTENERS.insert(sk.0, listener, 0);
 }
 
-/// The running process accepts from `sk`. Its name is written only when that is
-/// news.
+/// `accept()` returned a connection of the listener `sk` to the running process, whose
+/// name is written only when that is news.
 #[inline(always)]
-pub fn accepting(sk: Sock) {
+pub fn accepted(sk: Sock) {
     let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
-    let finds_one = sk.accept_queue().0 > 0;
     let inode = sk.socket().inode();
-    let mut news = Listener {
-        inode,
-        opener: NOBODY,
-        acceptor: NOBODY,
-        accepts: 0,
-        asked: NOT_ASKED,
-    };
+    let mut news = unknown(inode);
+    news.accepts = 1;
     if let Some(known) = LISTENERS.get_ptr_mut(sk.0) {
-        // SAFETY: a map value stays readable while this program runs; the
-        // counter is only ever written atomically.
+        // SAFETY: a map value stays readable while this program runs; counters are only
+        // ever written atomically.
         let known = unsafe {
-            if finds_one {
-                increment(&raw mut (*known).accepts);
-            }
+            increment(&raw mut (*known).accepts);
             &*known
         };
-        if known.acceptor.tgid == tgid && known.acceptor.start_ns == current_start() {
+        if known.acceptor.tgid == tgid
+            && known.inode == inode
+            && known.acceptor.start_ns == current_start()
+        {
             return;
         }
         if known.inode == inode {
-            news.opener = known.opener;
-            news.asked = known.asked;
-            // What another CPU counts before the entry is replaced is missing:
-            // the rate of accepts is near, not exact, where acceptors take turns.
-            news.accepts = known.accepts;
+            // What another CPU counts before the entry is replaced is missing: the rate
+            // of accepts is near, not exact, where acceptors take turns.
+            news = *known;
         }
-    } else {
-        news.accepts = finds_one as u64;
     }
     news.acceptor = current_task();
     // Replaced as a whole: a reader on another CPU never sees half of it.
     let _ = LISTENERS.insert(sk.0, news, 0);
+}
+
+/// `accept()` of the listener `sk` failed.
+#[inline(always)]
+pub fn accept_failed(sk: Sock, errno: u64) {
+    let inode = sk.socket().inode();
+    if let Some(known) = LISTENERS.get_ptr_mut(sk.0) {
+        // SAFETY: as above; the errno is one aligned word.
+        let is_it = unsafe { (*known).inode == inode };
+        if is_it {
+            // SAFETY: as above.
+            unsafe {
+                increment(&raw mut (*known).failures);
+                (&raw mut (*known).errno).write(errno);
+            }
+            return;
+        }
+    }
+    let mut news = unknown(inode);
+    news.failures = 1;
+    news.errno = errno;
+    let _ = LISTENERS.insert(sk.0, news, 0);
+}
+
+/// A listener that is older than tracer.
+#[inline(always)]
+fn unknown(inode: u64) -> Listener {
+    Listener {
+        inode,
+        opener: NOBODY,
+        acceptor: NOBODY,
+        accepts: 0,
+        failures: 0,
+        errno: 0,
+        asked: NOT_ASKED,
+    }
 }
 
 /// Writes opener and last acceptor of the listener `sk` into `event`.
@@ -97,6 +126,8 @@ pub fn describe(sk: Sock, event: &mut Event) {
         event.listener = known.opener;
         event.acceptor = known.acceptor;
         event.accepts = known.accepts;
+        event.accept_failures = known.failures;
+        event.accept_errno = known.errno as u16;
         if known.asked.is_known == 1 {
             event.asked = known.asked.backlog;
             event.somaxconn = known.asked.somaxconn;

@@ -49,10 +49,14 @@ pub struct Listener {
     pub inode: u64,
     /// Who called `listen()`; zero if that was before tracer.
     pub opener: Task,
-    /// Who last called `accept()`; zero if nobody did since tracer started.
+    /// Whom `accept()` last returned a connection; zero: nobody since tracer started.
     pub acceptor: Task,
     /// See [`tracer_common::Event::accepts`].
     pub accepts: u64,
+    /// See [`tracer_common::Event::accept_failures`].
+    pub failures: u64,
+    /// See [`tracer_common::Event::accept_errno`].
+    pub errno: u64,
     /// What `listen()` was called with.
     pub asked: Asked,
 }

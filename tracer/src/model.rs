@@ -242,6 +242,36 @@ pub(crate) fn errno_name(errno: u16) -> Option<&'static str> {
     }
 }
 
+/// Reasons why `accept()` fails that have a name in records (accept(2)).
+const ACCEPT_ERRNOS: &[(i32, &str)] = &[
+    (libc::EMFILE, "EMFILE"),
+    (libc::ENFILE, "ENFILE"),
+    (libc::ENOBUFS, "ENOBUFS"),
+    (libc::ENOMEM, "ENOMEM"),
+    (libc::EPERM, "EPERM"),
+    (libc::EINVAL, "EINVAL"),
+    (libc::EFAULT, "EFAULT"),
+    (libc::EPROTO, "EPROTO"),
+];
+
+/// The symbolic name of an errno of `accept()`, else its number.
+pub(crate) fn accept_errno_name(errno: u16) -> String {
+    let mut names = ACCEPT_ERRNOS.iter();
+    match names.find(|(number, _)| *number == i32::from(errno)) {
+        Some((_, name)) => (*name).to_owned(),
+        None => errno.to_string(),
+    }
+}
+
+/// The reverse of [`accept_errno_name`].
+pub(crate) fn accept_errno_named(name: &str) -> Option<u16> {
+    let known = ACCEPT_ERRNOS.iter().find(|(_, known)| *known == name);
+    match known {
+        Some((number, _)) => u16::try_from(*number).ok(),
+        None => name.parse().ok(),
+    }
+}
+
 /// Name of an IP protocol in records.
 pub(crate) fn protocol_name(protocol: u16) -> &'static str {
     match i32::from(protocol) {

@@ -34,6 +34,21 @@ pub fn take(function: Hook) -> Call {
     call
 }
 
+/// What [`keep`] kept, for the next program at the same return as well; it is replaced by
+/// the thread's next call. Zeros: nothing.
+#[inline(always)]
+pub fn kept(function: Hook) -> Call {
+    let key = CallKey {
+        pid_tgid: bpf_get_current_pid_tgid(),
+        function: function as u64,
+    };
+    // SAFETY: only this thread writes this key.
+    match unsafe { CALLS.get(key) } {
+        Some(kept) => *kept,
+        None => Call { arg0: 0, arg1: 0 },
+    }
+}
+
 /// An entry/return pair: `$entry` keeps arguments `$a` and `$b`, `$exit` calls
 /// `$then(ctx, hook, call)` when the function returned `$errno`.
 macro_rules! probe_pair {

@@ -20,6 +20,13 @@ pub const EADDRINUSE: i32 = 98;
 /// See [`EADDRINUSE`].
 pub const EADDRNOTAVAIL: i32 = 99;
 
+/// See [`EADDRINUSE`].
+pub const EINTR: i32 = 4;
+/// See [`EADDRINUSE`].
+pub const EAGAIN: i32 = 11;
+/// See [`EADDRINUSE`].
+pub const ECONNABORTED: i32 = 103;
+
 pub const IPPROTO_TCP: u16 = 6;
 pub const IPPROTO_UDP: u16 = 17;
 pub const IPPROTO_MPTCP: u16 = 262;

@@ -1,6 +1,5 @@
 //! The portable tier's view of syscalls, where no other tracepoint tells:
-//! what `bind()`, `listen()` and `connect()` returned, and who called
-//! `accept()`.
+//! what `bind()`, `listen()`, `connect()` and `accept()` returned.
 //!
 //! The arguments of a syscall that failed are read from its saved registers at
 //! the return, so that a call that succeeds costs one comparison. Kernels
@@ -10,8 +9,8 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use tracer_common::{Family, Hook};
 
 use super::{
-    EADDRINUSE, EADDRNOTAVAIL, IPPROTO_TCP, TCP_LISTEN, bind,
-    calls::{keep, take},
+    EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNABORTED, EINTR, IPPROTO_TCP, TCP_LISTEN, bind,
+    calls::{keep, kept, take},
     connect::{call_is_unexplained, no_source_address, refused_by_policy},
     listen,
 };
@@ -129,23 +128,77 @@ pub fn tp_enter_listen(ctx: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn tp_enter_accept(ctx: TracePointContext) -> u32 {
-    accepting(&ctx);
+    keep(Hook::TpSysExitAccept, argument(&ctx, 0), 1);
     0
 }
 
 #[tracepoint]
 pub fn tp_enter_accept4(ctx: TracePointContext) -> u32 {
-    accepting(&ctx);
+    keep(Hook::TpSysExitAccept, argument(&ctx, 0), 1);
+    0
+}
+
+#[tracepoint]
+pub fn tp_exit_accept(ctx: TracePointContext) -> u32 {
+    accept_returned(&ctx);
+    0
+}
+
+#[tracepoint]
+pub fn tp_exit_accept4(ctx: TracePointContext) -> u32 {
+    accept_returned(&ctx);
     0
 }
 
 #[inline(always)]
-fn accepting(ctx: &TracePointContext) {
-    let Some(socket) = socket_of_fd(argument(ctx, 0) as u32) else {
-        return;
-    };
-    let sk = socket.sock();
-    if sk.protocol() == IPPROTO_TCP && sk.state() == TCP_LISTEN as u8 {
-        listeners::accepting(sk);
+fn accept_returned(ctx: &TracePointContext) {
+    if ret(ctx) >= 0
+        && let Some(sk) = listener(ctx)
+    {
+        listeners::accepted(sk);
     }
+}
+
+/// Programs of their own: where another hook sees what is accepted, this is still the
+/// only one that sees what is not.
+#[tracepoint]
+pub fn tp_exit_accept_failed(ctx: TracePointContext) -> u32 {
+    accept_failed(&ctx);
+    0
+}
+
+#[tracepoint]
+pub fn tp_exit_accept4_failed(ctx: TracePointContext) -> u32 {
+    accept_failed(&ctx);
+    0
+}
+
+#[inline(always)]
+fn accept_failed(ctx: &TracePointContext) {
+    let ret = ret(ctx);
+    // An empty queue and a signal (ERESTARTSYS and the like are above 511) are no
+    // failures, and a connection that is gone already is one of the client.
+    if ret >= 0 || ret == -EAGAIN || ret == -EINTR || ret == -ECONNABORTED || ret < -511 {
+        return;
+    }
+    if let Some(sk) = listener(ctx) {
+        listeners::accept_failed(sk, -ret as u64);
+    }
+}
+
+/// The TCP listener that the `accept()` that returns now was called with.
+#[inline(always)]
+fn listener(_: &TracePointContext) -> Option<Sock> {
+    let fd = match syscall_args() {
+        Some((fd, _)) => fd,
+        None => {
+            let call = kept(Hook::TpSysExitAccept);
+            if call.arg1 == 0 {
+                return None;
+            }
+            call.arg0
+        }
+    };
+    let sk = socket_of_fd(fd as u32)?.sock();
+    (sk.protocol() == IPPROTO_TCP && sk.state() == TCP_LISTEN as u8).then_some(sk)
 }

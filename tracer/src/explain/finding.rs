@@ -21,6 +21,17 @@ pub(crate) struct Advice {
     pub(crate) text: String,
 }
 
+/// What the kernel side counted of a listener since tracer first saw it, at a drop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Accepts {
+    /// Connections that `accept()` returned. `None`: who accepts is not seen.
+    pub(crate) returned: Option<u64>,
+    /// Calls that failed.
+    pub(crate) failed: u64,
+    /// The errno of the last one; 0: there was none.
+    pub(crate) errno: u16,
+}
+
 impl Census {
     /// The network namespace that it is about.
     pub(crate) fn life(&self) -> Netns {
@@ -262,11 +273,13 @@ pub(crate) struct QueueFinding {
     /// `accept()` calls as in `accepts`, per second, over the same time. `None`:
     /// there were no two drops at least 200 ms apart, or who accepts is not seen.
     pub(crate) accepts_per_s: Option<f64>,
-    /// `accept()` calls that found a connection waiting in the queue, between
-    /// the first and the last drop of this episode. One that had to wait for a
-    /// connection is not counted: nothing waits while the queue is full. `None`:
-    /// who accepts is not seen.
+    /// Connections that `accept()` returned between the first and the last drop of this
+    /// episode. `None`: who accepts is not seen.
     pub(crate) accepts: Option<u64>,
+    /// `accept()` calls that failed meanwhile, for another reason than an empty queue or a
+    /// signal, and the errno of the last one before the last drop.
+    pub(crate) accept_failures: u64,
+    pub(crate) accept_errno: Option<u16>,
     /// Clients whose final ACK was dropped and whom the server does not know:
     /// they believe they are connected.
     pub(crate) ghosts: Vec<Ghost>,

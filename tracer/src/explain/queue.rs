@@ -14,7 +14,7 @@ use std::{collections::HashMap, mem, net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
 
-use super::finding::QueueFinding;
+use super::finding::{Accepts, QueueFinding};
 use crate::model::{Failure, Netns};
 use episode::Episode;
 
@@ -106,13 +106,11 @@ impl Queues {
     }
 
     /// Notes a drop; the id of the finding that its episode is told under.
-    /// `accepts`: how many `accept()` calls have found a connection waiting at
-    /// this listener so far; only differences count. `None`: who accepts is not
-    /// seen. `next_id` is asked only when an episode begins.
+    /// Of `accepts` only differences count. `next_id` is asked only when an episode begins.
     pub(crate) fn note(
         &mut self,
         drop: &Failure,
-        accepts: Option<u64>,
+        accepts: Accepts,
         next_id: impl FnOnce() -> u64,
     ) -> u64 {
         let key = key(drop);

@@ -218,7 +218,7 @@ const LISTENER: [Column; 5] = [
     column("socket_inode", U64, Record, &["socket", "inode"]),
 ];
 
-const QUEUE_SUMS: [Column; 11] = [
+const QUEUE_SUMS: [Column; 13] = [
     column("syn_dropped", U64, Record, &["drops", "syn_dropped"]),
     column("ack_dropped", U64, Record, &["drops", "ack_dropped"]),
     column("overflow_reset", U64, Record, &["drops", "overflow_reset"]),
@@ -227,6 +227,8 @@ const QUEUE_SUMS: [Column; 11] = [
     column("arrivals_per_s", F64, Record, &["arrivals_per_s"]),
     column("accepts_per_s", F64, Record, &["accepts_per_s"]),
     column("accepts", U64, Record, &["accepts"]),
+    column("accept_failures", U64, Record, &["accept_failures"]),
+    column("accept_errno", Word, Record, &["accept_errno"]),
     column("ghosts", U64, Record, &["ghosts", "count"]),
     column("ghost_peers", Json, Record, &["ghosts", "peers"]),
     column("advice", Ids, Record, &["advice"]),

@@ -106,7 +106,12 @@ impl Probe {
 
     /// Whether anything that reports a failure is attached.
     pub(crate) fn sees_anything(&self) -> bool {
-        let observers = [Purpose::Listener, Purpose::Acceptor, Purpose::Closer];
+        let observers = [
+            Purpose::Listener,
+            Purpose::Acceptor,
+            Purpose::AcceptFailure,
+            Purpose::Closer,
+        ];
         self.served
             .iter()
             .any(|served| served.by.is_some() && !observers.contains(&served.purpose))

@@ -258,6 +258,8 @@ fn worst(spell: &Queue) -> Value {
         "arrivals_per_s": spell.arrivals_per_s,
         "accepts_per_s": spell.accepts_per_s,
         "accepts": spell.accepts,
+        "accept_failures": spell.accept_failures,
+        "accept_errno": spell.accept_errno,
         "holders": spell.holders.iter().map(process).collect::<Vec<_>>(),
     })
 }

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::Timestamp;
+use tracer_common::Event;
 use tokio::time::{Instant as Later, timeout_at};
 
 use crate::{
     explain::{
         closers::Closers,
         desk::{Desk, Given},
+        finding::Accepts,
         queue::Queues,
         worker::{About, Answer, Request, Worker},
     },
@@ -46,7 +48,7 @@ impl Explainer {
     }
 
     /// Notes in the failure what will explain it, and asks for that.
-    pub(super) fn explain(&mut self, failure: &mut Failure, accepts: u64) {
+    pub(super) fn explain(&mut self, failure: &mut Failure, event: &Event) {
         if self.is_over {
             return;
         }
@@ -57,7 +59,11 @@ impl Explainer {
             *last_id
         };
         if failure.kind.is_drop() {
-            let accepts = self.sees_accepts.then_some(accepts);
+            let accepts = Accepts {
+                returned: self.sees_accepts.then_some(event.accepts),
+                failed: event.accept_failures,
+                errno: event.accept_errno,
+            };
             failure.queue = Some(self.queues.note(failure, accepts, next_id));
             return;
         }

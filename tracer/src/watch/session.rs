@@ -199,7 +199,7 @@ impl Session {
             self.hidden += 1;
             return Ok(());
         }
-        self.explainer.explain(&mut failure, event.raw.accepts);
+        self.explainer.explain(&mut failure, &event.raw);
         self.output.record(Record::Failure(&failure))?;
         self.shown += 1;
         Ok(())

@@ -6,12 +6,13 @@ use super::{
     Piece, Rule,
     wording::{count, process, rate},
 };
-use crate::explain::finding::QueueFinding;
+use crate::{explain::finding::QueueFinding, model::accept_errno_name};
 
 /// In this order.
 pub(super) const RULES: &[Rule<QueueFinding>] = &[
     rule("syncookies", syncookies),
     rule("max-syn-backlog", max_syn_backlog),
+    rule("accept-fails", accept_fails),
     rule("accept-faster", accept_faster),
     rule("listen-again", listen_again),
     rule("raise-somaxconn", raise_somaxconn),
@@ -80,6 +81,10 @@ fn limit(finding: &QueueFinding) -> Option<u32> {
 
 /// Whether a longer queue would help: it is short, or only bursts do not fit.
 fn is_too_short(finding: &QueueFinding) -> bool {
+    if finding.accept_errno.is_some() {
+        // However long it is, nobody takes what is in it.
+        return false;
+    }
     let is_burst = is_accept_queue(finding) && matches!(pace(finding), Pace::Keeps { .. });
     is_burst || limit(finding).is_some_and(|limit| limit < LONG)
 }
@@ -93,8 +98,29 @@ fn backlog(asked: i32) -> (u32, String) {
     (asked.cast_unsigned(), words)
 }
 
+/// `accept()` itself fails: nothing else matters before that.
+fn accept_fails(finding: &QueueFinding) -> Option<Piece> {
+    let errno = finding.accept_errno.filter(|_| is_accept_queue(finding))?;
+    let server = server(finding);
+    let times = count(finding.accept_failures, "time");
+    let name = accept_errno_name(errno);
+    let what = match i32::from(errno) {
+        libc::EMFILE => format!(
+            "Raise the limit of open files of {server} (LimitNOFILE= of its unit, ulimit -n), or have it close descriptors that it leaks: it has none left"
+        ),
+        libc::ENFILE => {
+            "Raise fs.file-max, or find out who leaks open files: this host has none left".to_owned()
+        }
+        libc::ENOBUFS | libc::ENOMEM => {
+            format!("Give {server} more memory: the kernel had none for the socket")
+        }
+        _ => format!("Find out why accept() fails in {server}"),
+    };
+    Piece::general(format!("{what}. accept() failed {times} with {name}."))
+}
+
 fn accept_faster(finding: &QueueFinding) -> Option<Piece> {
-    if !is_accept_queue(finding) {
+    if !is_accept_queue(finding) || finding.accept_errno.is_some() {
         return None;
     }
     let server = server(finding);

@@ -14,7 +14,7 @@ use super::{
     rates::{Rates, Sample},
 };
 use crate::{
-    explain::finding::{QueueFinding, Settings},
+    explain::finding::{Accepts, QueueFinding, Settings},
     model::{Failure, Queue},
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Episode {
     finding: QueueFinding,
     /// The highest count of accepts that a drop came with.
     accepts_seen: Option<u64>,
+    /// The highest count of failed accepts.
+    failures_seen: Option<u64>,
     /// Peers dropped that were not remembered.
     fresh: u64,
     rates: Rates,
@@ -65,12 +67,15 @@ impl Episode {
                 arrivals_per_s: None,
                 accepts_per_s: None,
                 accepts: None,
+                accept_failures: 0,
+                accept_errno: None,
                 ghosts: Vec::new(),
                 ghost_count: 0,
                 settings: Settings::default(),
                 advice: Vec::new(),
             },
             accepts_seen: None,
+            failures_seen: None,
             fresh: 0,
             rates: Rates::new(),
             peers: HashMap::new(),
@@ -105,7 +110,7 @@ impl Episode {
         self.has_news && (since_told >= self.wait || is_quiet)
     }
 
-    pub(super) fn note(&mut self, failure: &Failure, accepts: Option<u64>) {
+    pub(super) fn note(&mut self, failure: &Failure, accepts: Accepts) {
         let finding = &mut self.finding;
         self.has_news = true;
         finding.since = finding.since.min(failure.time);
@@ -127,7 +132,8 @@ impl Episode {
         if !failure.holders.is_empty() && finding.holders != failure.holders {
             finding.holders.clone_from(&failure.holders);
         }
-        self.note_accepts(accepts);
+        self.note_accepts(accepts.returned);
+        self.note_accept_failures(accepts);
         if let Some(peer) = failure.remote {
             self.note_peer(peer, failure);
         }
@@ -174,6 +180,18 @@ impl Episode {
             return;
         }
         self.accepts_seen = Some(count);
+    }
+
+    /// Adds the calls of `accept()` that failed since the last drop.
+    fn note_accept_failures(&mut self, accepts: Accepts) {
+        let seen = self.failures_seen.unwrap_or(accepts.failed);
+        // Drops of two CPUs come a little out of order.
+        let more = accepts.failed.saturating_sub(seen);
+        self.failures_seen = Some(seen.max(accepts.failed));
+        self.finding.accept_failures += more;
+        if more > 0 {
+            self.finding.accept_errno = Some(accepts.errno);
+        }
     }
 
     fn note_peer(&mut self, peer: SocketAddr, failure: &Failure) {

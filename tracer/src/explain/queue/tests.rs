@@ -69,6 +69,10 @@ impl Run {
 
     fn note_accepts(&mut self, failure: &Failure, accepts: Option<u64>) -> u64 {
         let last = &mut self.last_id;
+        let accepts = Accepts {
+            returned: accepts,
+            ..Accepts::default()
+        };
         self.queues.note(failure, accepts, || {
             *last += 1;
             *last

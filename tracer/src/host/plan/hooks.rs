@@ -10,6 +10,7 @@ pub(super) fn groups(facts: &Facts, choice: Choice) -> Vec<Group> {
     vec![
         planner.listener(),
         planner.acceptor(),
+        planner.accept_failure(),
         planner.closer(),
         planner.connect(),
         planner.connect_outer(),
@@ -142,24 +143,51 @@ impl Planner<'_> {
 
     fn acceptor(&self) -> Group {
         const FUNCTION: &str = "inet_csk_accept";
+        let found = self.facts.functions.get(FUNCTION);
+        let (arguments, program) = match found.map(|found| found.arguments) {
+            Some(4) => (4, "fexit_inet_csk_accept_4"),
+            _ => (2, "fexit_inet_csk_accept_2"),
+        };
         self.serve(&[Purpose::Acceptor])
-            .function(
-                &[(FUNCTION, ANY)],
-                &[fentry("fentry_inet_csk_accept", FUNCTION)],
-            )
+            .function(&[(FUNCTION, arguments)], &[fexit(program, FUNCTION)])
             .kprobe(
                 &[(FUNCTION, ANY)],
                 &[kprobe("kprobe_inet_csk_accept", FUNCTION)],
             )
             .portable(
-                &[
-                    syscall("tp_enter_accept", "sys_enter_accept"),
-                    syscall("tp_enter_accept4", "sys_enter_accept4"),
-                ],
+                &self.at_accept("tp_exit_accept", "tp_exit_accept4"),
                 Exactness::Near,
                 Some(NO_SYSCALL),
             )
             .group
+    }
+
+    /// Tracepoints whatever the choice: a process without a free descriptor fails before
+    /// any function of TCP runs.
+    fn accept_failure(&self) -> Group {
+        let mut group = self.serve(&[Purpose::AcceptFailure]).group;
+        group.candidates.push(Candidate {
+            tier: Tier::Portable,
+            attachments: self.at_accept("tp_exit_accept_failed", "tp_exit_accept4_failed"),
+            exactness: Exactness::Near,
+            note: Some(NO_SYSCALL),
+        });
+        group
+    }
+
+    /// Both system calls' returns, and entries where the return cannot see the arguments.
+    fn at_accept(&self, exit: &'static str, exit4: &'static str) -> Vec<Attachment> {
+        [
+            self.at_syscall(
+                syscall(exit, "sys_exit_accept"),
+                syscall("tp_enter_accept", "sys_enter_accept"),
+            ),
+            self.at_syscall(
+                syscall(exit4, "sys_exit_accept4"),
+                syscall("tp_enter_accept4", "sys_enter_accept4"),
+            ),
+        ]
+        .concat()
     }
 
     /// The raw tracepoint whatever the choice: no function hook sees the same, and

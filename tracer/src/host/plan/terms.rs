@@ -77,6 +77,7 @@ pub(crate) enum Purpose {
     OverflowReset,
     Listener,
     Acceptor,
+    AcceptFailure,
     Closer,
 }
 
@@ -94,6 +95,7 @@ impl Purpose {
             Self::OverflowReset => "overflow_reset",
             Self::Listener => "listener",
             Self::Acceptor => "acceptor",
+            Self::AcceptFailure => "accept_failure",
             Self::Closer => "closer",
         }
     }
@@ -111,6 +113,7 @@ impl Purpose {
             Self::OverflowReset => "resets on overflow are not seen",
             Self::Listener => "who opened a listener is known only from /proc",
             Self::Acceptor => "who accepts from a listener is not known",
+            Self::AcceptFailure => "why accept() fails is not known",
             Self::Closer => "who closed a connection, and so made a TIME_WAIT socket, is not known",
         }
     }

@@ -12,7 +12,7 @@ use crate::{
             Settings,
         },
     },
-    model::{Asked, Queue, protocol_name},
+    model::{Asked, Queue, accept_errno_name, protocol_name},
 };
 
 pub(in crate::output) fn census(census: &Census) -> Value {
@@ -89,6 +89,8 @@ pub(in crate::output) fn queue_finding(finding: &QueueFinding) -> Value {
         "arrivals_per_s": finding.arrivals_per_s.map(tenths),
         "accepts_per_s": finding.accepts_per_s.map(tenths),
         "accepts": finding.accepts,
+        "accept_failures": finding.accept_failures,
+        "accept_errno": finding.accept_errno.map(accept_errno_name),
         "ghosts": { "count": finding.ghost_count, "peers": ghosts.collect::<Vec<_>>() },
         "sysctls": settings(&finding.settings),
         "advice": advice(&finding.advice),

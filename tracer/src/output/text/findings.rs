@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{BOLD, DIM, Style, cause, in_netns, name, placed};
 use crate::{
     explain::finding::{Advice, BoundUnused, Census, Holder, Owner, Part, PortState, QueueFinding},
-    model::Asked,
+    model::{Asked, accept_errno_name},
     output::sanitize::printable,
 };
 
@@ -121,7 +121,20 @@ pub(crate) fn drops(finding: &QueueFinding) -> String {
     shown.join(", ")
 }
 
+/// What became of the calls of `accept()`.
 pub(crate) fn accepts(finding: &QueueFinding) -> String {
+    let text = accepted(finding);
+    match finding.accept_errno {
+        Some(errno) => format!(
+            "{text}; accept() failed {} times, last with {}",
+            finding.accept_failures,
+            accept_errno_name(errno)
+        ),
+        None => text,
+    }
+}
+
+fn accepted(finding: &QueueFinding) -> String {
     match (
         finding.accepts,
         finding.accepts_per_s,

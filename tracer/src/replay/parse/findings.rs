@@ -8,7 +8,7 @@ use crate::{
         Advice, BoundUnused, Census, Ghost, Holder, Owner, Part, PortState, Program, QueueFinding,
         Range, Settings,
     },
-    model::Process,
+    model::{Process, accept_errno_named},
     replay::fields::{Field, get, named},
 };
 
@@ -62,6 +62,10 @@ pub(super) fn queue(record: &Value) -> Option<QueueFinding> {
         arrivals_per_s: get(record, "arrivals_per_s")?,
         accepts_per_s: get(record, "accepts_per_s")?,
         accepts: get(record, "accepts")?,
+        // Older captures lack these.
+        accept_failures: get::<Option<_>>(record, "accept_failures")?.unwrap_or_default(),
+        accept_errno: get::<Option<String>>(record, "accept_errno")?
+            .and_then(|name| accept_errno_named(&name)),
         ghosts: get(ghosts, "peers")?,
         ghost_count: get(ghosts, "count")?,
         settings: get(record, "sysctls")?,

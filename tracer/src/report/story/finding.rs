@@ -232,6 +232,13 @@ fn dropping<'a>(listener: &'a Listener, clock: &Clock) -> Vec<Block<'a>> {
     let line = queue_line(spell);
     blocks.push(Block::Queue { line, spell });
     blocks.push(Block::Gist(accepts(spell)));
+    if let Some(errno) = &spell.accept_errno {
+        blocks.push(Block::Gist(format!(
+            "accept() failed {} times, last with {}",
+            spell.accept_failures,
+            shown(errno)
+        )));
+    }
     if spell.holders.len() > 1 {
         let names: Vec<_> = spell.holders.iter().take(NAMES).map(name).collect();
         let more = spell.holders.len().saturating_sub(NAMES);

@@ -191,6 +191,8 @@ pub(super) fn queue(who: &Process) -> QueueFinding {
         arrivals_per_s: Some(4.2),
         accepts_per_s: Some(0.4),
         accepts: Some(2),
+        accept_failures: 0,
+        accept_errno: None,
         ghosts: (0..3)
             .map(|number| Ghost {
                 peer: SocketAddr::from(([10, 9, 0, 1], 40_010 + number)),

@@ -182,6 +182,8 @@ pub(super) fn queue(change: impl FnOnce(&mut QueueFinding)) -> QueueFinding {
         arrivals_per_s: Some(4.0),
         accepts_per_s: Some(0.0),
         accepts: Some(0),
+        accept_failures: 0,
+        accept_errno: None,
         ghosts: Vec::new(),
         ghost_count: 0,
         settings: settings(),
