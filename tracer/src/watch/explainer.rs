@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::Timestamp;
-use tracer_common::Event;
 use tokio::time::{Instant as Later, timeout_at};
+use tracer_common::Event;
 
 use crate::{
     explain::{

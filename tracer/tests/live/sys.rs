@@ -279,6 +279,16 @@ pub(crate) fn allow_files() -> io::Result<()> {
     Ok(())
 }
 
+/// This process may have so many descriptors; those that it has stay open.
+pub(crate) fn limit_files(most: u64) -> io::Result<c_int> {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    // SAFETY: the limit is valid for reading for the whole call.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+}
+
 /// This process becomes nobody, with all its capabilities but `missing` (a mask), also
 /// in what it executes.
 pub(crate) fn be_nobody(missing: u64) -> io::Result<()> {

@@ -109,7 +109,8 @@ fn accept_fails(finding: &QueueFinding) -> Option<Piece> {
             "Raise the limit of open files of {server} (LimitNOFILE= of its unit, ulimit -n), or have it close descriptors that it leaks: it has none left"
         ),
         libc::ENFILE => {
-            "Raise fs.file-max, or find out who leaks open files: this host has none left".to_owned()
+            "Raise fs.file-max, or find out who leaks open files: this host has none left"
+                .to_owned()
         }
         libc::ENOBUFS | libc::ENOMEM => {
             format!("Give {server} more memory: the kernel had none for the socket")

@@ -24,6 +24,11 @@ pub(crate) const ALL: &[Scenario] = &[
         &["syn_drop", "ack_drop", "acceptor"],
         accepts,
     ),
+    scenario(
+        "finding/accept-fails",
+        &["syn_drop", "accept_failure"],
+        accept_fails,
+    ),
     scenario("finding/ghosts", &["ack_drop"], |case| {
         ghosts(case, &ack::plan(V4, 0, false), TOO_MANY as u64)
     }),
@@ -131,6 +136,38 @@ fn accepts(case: &mut Case) -> Result<()> {
     };
     let rate = finding["accepts_per_s"].as_f64();
     ensure!(rate.is_none_or(|rate| rate > 0.0), "accepts: {finding}");
+    Ok(())
+}
+
+/// A server without a free descriptor: nothing is accepted, however often it tries.
+fn accept_fails(case: &mut Case) -> Result<()> {
+    const CALLS: u64 = 7;
+    let space = case.space()?;
+    let server = case.role(&space, "full-server")?;
+    let listener = server.ok("listener tcp4 127.0.0.1:8080 2")?;
+    let client = case.role(&space, "innocent")?;
+    let dropped = overrun(&space, &client, "tcp4", "127.0.0.1:8080")?;
+    case.expect(queue_full(&space, &server, &dropped))?;
+    // Those that it has keep its standard streams.
+    server.ok("files 3")?;
+    for _ in 0..CALLS {
+        server.fails(&format!("accept {listener}"), libc::EMFILE)?;
+    }
+    let finding = of(case, &space, |finding| {
+        finding["accept_failures"].as_u64() >= Some(CALLS)
+    })?;
+    let Some(finding) = finding else {
+        return Ok(());
+    };
+    let texts = finding["advice"].as_array().into_iter().flatten();
+    let advice: Vec<_> = texts.filter_map(|it| it["id"].as_str()).collect();
+    ensure!(
+        finding["accept_failures"] == CALLS
+            && finding["accept_errno"] == "EMFILE"
+            && finding["accepts"].as_u64().unwrap_or(0) == 0
+            && advice == ["accept-fails"],
+        "{advice:?}: {finding}"
+    );
     Ok(())
 }
 

@@ -492,6 +492,26 @@ fn accept_queue_cases() -> Vec<Case> {
     let long = |it: &mut QueueFinding| limit(it, 4096, Some((4096, 4096)), 4096);
     vec![
         yes(
+            "accept-fails",
+            of(&|it| accept_fails(it, libc::EMFILE)),
+            "limit of open files of api[2058]",
+        ),
+        yes(
+            "accept-fails",
+            of(&|it| accept_fails(it, libc::ENFILE)),
+            "failed 7 times with ENFILE",
+        ),
+        no("accept-fails", of(&|_| {})),
+        no(
+            "accept-fails",
+            of(&|it| {
+                accept_fails(it, libc::EMFILE);
+                it.cause = Cause::Other;
+            }),
+        ),
+        no("accept-faster", of(&|it| accept_fails(it, libc::EMFILE))),
+        no("raise-backlog", of(&|it| accept_fails(it, libc::EMFILE))),
+        yes(
             "accept-faster",
             of(&|_| {}),
             "api[2058] does not accept: 3 connections",

@@ -166,6 +166,10 @@ impl Dice {
             it.resets = number(self);
             it.arrivals_per_s = self.rate();
             it.accepts_per_s = self.rate();
+            if self.roll(4) == 0 {
+                it.accept_failures = number(self);
+                it.accept_errno = self.of(&[24, 23, 105, 1]);
+            }
             if self.roll(2) == 0 {
                 ghost(self.of(&processes).flatten())(it);
             }

@@ -210,6 +210,11 @@ pub(super) fn pace(finding: &mut QueueFinding, accepted: f64, came: f64) {
     finding.arrivals_per_s = Some(came);
 }
 
+pub(super) fn accept_fails(finding: &mut QueueFinding, errno: i32) {
+    finding.accept_failures = 7;
+    finding.accept_errno = u16::try_from(errno).ok();
+}
+
 pub(super) fn unknown_pace(finding: &mut QueueFinding) {
     finding.accepts_per_s = None;
     finding.arrivals_per_s = None;
