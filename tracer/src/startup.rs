@@ -34,6 +34,8 @@ pub(crate) struct Startup {
     pub(crate) served: Vec<Served>,
     /// What this kernel and these privileges cannot give, as sentences.
     pub(crate) degradations: Vec<String>,
+    /// What the filter asks for and nothing on this host is, as sentences.
+    pub(crate) unmatched: Vec<String>,
     /// Of one moment, so that times of the kernel can be compared.
     pub(crate) clocks: Clocks,
     /// The network namespace that tracer runs in, and its settings.
@@ -96,7 +98,13 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
             "this kernel's BTF lacks {missing}"
         )));
     }
-    let filter = arguments.filter.in_kernel();
+    let mut filter = arguments.filter.in_kernel();
+    if arguments.is_about_command() {
+        match pid_namespace::is_hosts() {
+            Some(false) => costs.push(pid_namespace::COST_OF_COMMAND.to_owned()),
+            _ => filter.ancestor = std::process::id(),
+        }
+    }
     let mut probe = Probe::load(&facts.config, &filter, arguments.verbose).map_err(refused)?;
     closers::provide(&mut probe)?;
     probe.attach(&plan, &facts)?;
@@ -110,6 +118,7 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
         boot_id: read_line("/proc/sys/kernel/random/boot_id"),
         host: read_line("/proc/sys/kernel/hostname"),
         degradations: degradations(&probe.served, costs),
+        unmatched: Vec::new(),
         served: probe.served.clone(),
         clocks: clock::now(),
         netns: netns::of_process(std::process::id()),

@@ -191,6 +191,12 @@ impl Namespaces {
         self.known.get(&inum)?.name.clone()
     }
 
+    /// Every one that is known, with its name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, Option<&str>)> {
+        let known = self.known.iter();
+        known.map(|(inum, namespace)| (*inum, namespace.name.as_deref()))
+    }
+
     /// The same for all that have one.
     pub(crate) fn names(&self) -> BTreeMap<u32, Arc<str>> {
         let named = self.known.iter();

@@ -135,6 +135,7 @@ pub(super) fn place(pid: u32) -> Option<Place> {
 pub(crate) struct Stat {
     pub(crate) comm: Vec<u8>,
     pub(crate) start: u64,
+    pub(crate) parent: u32,
     pub(crate) is_kernel_thread: bool,
 }
 
@@ -154,6 +155,7 @@ pub(crate) fn parse_stat(stat: &[u8]) -> Option<Stat> {
     Some(Stat {
         comm,
         start: number(22)?,
+        parent: number(4)?.try_into().ok()?,
         is_kernel_thread: number(9)? & PF_KTHREAD != 0,
     })
 }

@@ -11,8 +11,8 @@ use crate::{
     cli::Run,
     decode::decode,
     explain::{closers::Closers, worker::Answer},
-    filter::{Facts, Filter},
-    host::plan::Purpose,
+    filter::{Facts, Filter, Host, Person, Tree},
+    host::{pid_namespace, plan::Purpose},
     metrics::Question,
     output::{Asked, Output, say},
     probe::Probe,
@@ -34,6 +34,8 @@ pub(super) struct Session {
     explainer: Explainer,
     output: Output,
     filter: Filter,
+    /// The processes of the command, if only their failures are wanted.
+    tree: Option<Tree>,
     wanted: Option<u64>,
     shown: u64,
     /// Described by the kernel side, and not asked for.
@@ -108,6 +110,7 @@ impl Session {
             explainer: Explainer::new(closers, sees_accepts)?,
             output,
             filter: arguments.filter.clone(),
+            tree: tree(arguments),
             wanted: arguments.count.map(Into::into),
             shown: 0,
             hidden: 0,
@@ -117,6 +120,21 @@ impl Session {
             verbose: arguments.verbose,
             log,
             _probe: probe,
+        })
+    }
+
+    /// What the filter asks for and nothing is now, as sentences.
+    pub(super) fn unmatched(&mut self) -> Vec<String> {
+        if !self.filter.says_whose() {
+            return Vec::new();
+        }
+        let processes = match self.filter.is_about_processes() {
+            true => self.attributor.everyone(),
+            false => Vec::new(),
+        };
+        self.filter.unmatched(&Host {
+            netns: self.namespaces.all().collect(),
+            processes: processes.iter().map(Person::from).collect(),
         })
     }
 
@@ -184,7 +202,9 @@ impl Session {
         self.namespaces.notice(event.raw.netns);
         let mut failure = self.attributor.attribute(&event);
         failure.netns_name = self.namespaces.name(failure.netns);
-        if !self.filter.is_off() && !self.filter.wants(&Facts::from(&failure)) {
+        let is_wanted = (self.filter.is_off() || self.filter.wants(&Facts::from(&failure)))
+            && (self.tree.as_mut()).is_none_or(|tree| tree.wants(&event.raw, &failure));
+        if !is_wanted {
             self.hidden += 1;
             return Ok(());
         }
@@ -253,7 +273,7 @@ impl Session {
     fn count(&mut self, is_final: bool) -> Result<Totals> {
         let reading = Reading::take(&self.counters, &mut self.namespaces)?;
         let health = self.counters.health()?;
-        Ok(Totals {
+        let mut totals = Totals {
             time: Timestamp::now(),
             since: self.since,
             is_final,
@@ -268,7 +288,13 @@ impl Session {
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
             netns_names: self.namespaces.names(),
-        })
+        };
+        if !self.filter.is_off() || self.tree.is_some() {
+            let tree = self.tree.as_ref();
+            let is_place = |netns| tree.is_none_or(|tree| tree.is_in(netns));
+            self.filter.narrow(&mut totals, is_place);
+        }
+        Ok(totals)
     }
 
     /// Shows what is left, the totals and the end.
@@ -291,6 +317,13 @@ impl Session {
         }))?;
         Ok(self.output.finish()?)
     }
+}
+
+/// The processes of the command, where they are all that is wanted and can be recognised
+/// (as in [`crate::startup::attach`]).
+fn tree(arguments: &Run) -> Option<Tree> {
+    let is_wanted = arguments.is_about_command() && pid_namespace::is_hosts() != Some(false);
+    is_wanted.then(|| Tree::below(std::process::id()))
 }
 
 fn kernel_log(probe: &mut Probe) -> Result<Log> {
