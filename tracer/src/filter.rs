@@ -18,8 +18,7 @@ pub(crate) use unmatched::Host;
 
 /// Above the flags in `--help`. Not for the whole group: clap would put whatever
 /// follows it there, too.
-const HEADING: &str =
-    "Filters (a flag given twice: either value; several flags: all of them; for events, findings and totals)";
+const HEADING: &str = "Filters (a flag given twice: either value; several flags: all of them; for events, findings and totals)";
 
 /// What was asked for. A failure must meet every flag that is given; of a flag that
 /// is repeated, any value.

@@ -92,9 +92,10 @@ impl Processes {
     }
 
     /// In the unit of `/proc/PID/stat`; nsec_to_clock_t() (kernel/time/time.c)
-    /// truncates.
+    /// truncates. /proc shows the time of the reader's time namespace.
     fn ticks(&self, ns: u64) -> u64 {
-        ns / (1_000_000_000 / self.ticks_per_second)
+        ns.saturating_add_signed(clock::offsets().boottime)
+            / (1_000_000_000 / self.ticks_per_second)
     }
 }
 

@@ -19,7 +19,10 @@ pub(crate) struct Part<'a> {
 
 /// The process or the listener that a row is about.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "totals have no rows by process yet"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "totals have no rows by process yet")
+)]
 pub(crate) enum Who<'a> {
     /// The row counts the failures of several processes and listeners.
     Everyone,
@@ -40,9 +43,7 @@ impl Filter {
             && any(&self.causes, |cause| *cause == part.cause)
             && match &part.who {
                 Who::Everyone => true,
-                Who::Caller(person) => {
-                    self.is_about_nobody() || self.wants_person(person)
-                }
+                Who::Caller(person) => self.is_about_nobody() || self.wants_person(person),
                 Who::Listener(local, people) => {
                     // The client's port is not known.
                     any(&self.destinations, |network| network.has(local.ip()))
@@ -236,7 +237,11 @@ mod tests {
             let left: Vec<_> = totals.rows.iter().map(|row| row.netns).collect();
             let sum: u64 = totals.counts.values().sum();
             let health = totals.health;
-            assert_eq!((health.counted, health.filtered), (counted, filtered), "{filter}");
+            assert_eq!(
+                (health.counted, health.filtered),
+                (counted, filtered),
+                "{filter}"
+            );
             assert_eq!((sum, &left[..]), (counted, rows), "{filter}");
         }
         let mut totals = totals();

@@ -13,8 +13,8 @@ use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
-    boot, bpf, census, cost, export, faults, guest, hostile, limits, metrics, readme, record,
-    replay, report, say, snapshot, surroundings, trust, who,
+    boot, bpf, census, cost, export, family, faults, guest, hostile, limits, metrics, readme,
+    record, replay, report, say, snapshot, surroundings, trust, who,
 };
 
 /// A test of the command line.
@@ -237,6 +237,18 @@ pub(crate) const ALL: &[CliTest] = &[
         run: who::in_kernel,
     },
     CliTest {
+        name: "cli/who-command",
+        run: family::tree,
+    },
+    CliTest {
+        name: "cli/who-namespace",
+        run: who::namespace,
+    },
+    CliTest {
+        name: "cli/who-nobody",
+        run: who::nobody,
+    },
+    CliTest {
         name: "cli/who-drops",
         run: who::drops,
     },
@@ -346,6 +358,7 @@ pub(crate) fn kernel_has_a_part(name: &str) -> bool {
         "cli/privileges",
         "cli/selftest",
         "cli/snapshot-not-root",
+        "cli/who-command",
         "cli/who-drops",
     ];
     YES.contains(&name)

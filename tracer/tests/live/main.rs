@@ -14,6 +14,7 @@ mod cost;
 mod counters;
 mod expect;
 mod export;
+mod family;
 mod faults;
 mod guest;
 mod hostile;
@@ -112,6 +113,9 @@ fn child(role: &[String]) -> Result<i32> {
         [name] if name == "wait" => {
             std::thread::sleep(limits::event());
             Ok(0)
+        }
+        [name, ..] if name == "fail" || name == "leave" || name == "family" => {
+            family::play(role).map(|()| 0)
         }
         [name, signal] if name == "die" => {
             sys::signal(i32::try_from(std::process::id())?, signal.parse()?)?;
