@@ -9,7 +9,7 @@ use crate::{
     exit::Failed,
     explain::closers,
     host::{
-        btf,
+        attempt, btf,
         clock::{self, Clocks},
         facts::Facts,
         hidepid, memory, mountinfo,
@@ -23,6 +23,10 @@ use crate::{
     probe::{Probe, Served},
     snapshot::{self, Listening},
 };
+
+/// How the sentence begins that says so.
+pub(crate) const MOUNTING_FAILED: &str =
+    "tracefs or cgroup2 is not mounted, and mounting it failed";
 
 /// What a `startup` record tells.
 #[derive(Clone, Debug)]
@@ -58,7 +62,8 @@ impl Startup {
 /// # Errors
 /// Some are missing.
 pub(crate) fn permitted() -> Result<Privileges, Failed> {
-    let privileges = privileges::judge(reduce::effective());
+    let effective = reduce::effective();
+    let privileges = privileges::judge(effective, &attempt::privileges(effective));
     if !privileges.missing.is_empty() {
         return Err(Failed::NotPermitted(format!(
             "not permitted: {} missing; run it as root (sudo) or grant them",
@@ -76,9 +81,7 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
     let mut costs = privileges.costs;
     // Held until everything is attached; the hooks do not need it any more.
     let _view = PrivateView::with_missing_mounts(&mountinfo::read()).unwrap_or_else(|error| {
-        costs.push(format!(
-            "tracefs or cgroup2 is not mounted, and mounting it failed: {error}"
-        ));
+        costs.push(format!("{MOUNTING_FAILED}: {error}"));
         None
     });
     if pid_namespace::is_hosts() == Some(false) {
@@ -129,11 +132,14 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
 }
 
 fn facts() -> Result<Facts, Failed> {
-    let types = fs::read(btf::PATH).map_err(|error| {
-        Failed::Unsupported(format!(
+    let types = fs::read(btf::PATH).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            Failed::NotPermitted(format!("not permitted: {} ({error})", btf::PATH))
+        }
+        _ => Failed::Unsupported(format!(
             "no BTF: {} ({error}); tracer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y",
             btf::PATH
-        ))
+        )),
     })?;
     let facts =
         Facts::from_btf(&types).map_err(|error| Failed::Unsupported(format!("{error:#}")))?;

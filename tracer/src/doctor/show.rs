@@ -31,6 +31,7 @@ fn text(kernel: &str, diagnosis: &Diagnosis) -> String {
     for check in &diagnosis.checks {
         let mark = match check.level {
             Level::Fine => "ok",
+            Level::Unknown => "?",
             Level::Costs => "COSTS",
             Level::Stops => "STOPS",
         };
@@ -52,11 +53,16 @@ fn text(kernel: &str, diagnosis: &Diagnosis) -> String {
 /// The one line.
 fn verdict(diagnosis: &Diagnosis) -> String {
     let costs = diagnosis.costs();
+    let unknown = match diagnosis.unknown() {
+        0 => String::new(),
+        1 => "; 1 thing is not known".to_owned(),
+        many => format!("; {many} things are not known"),
+    };
     match (&diagnosis.stopped, diagnosis.exit_code) {
         (Some(why), _) => format!("doctor: tracer cannot work here: {why}"),
-        (None, 0) => "doctor: tracer can do all of its job here".into(),
+        (None, 0) => format!("doctor: tracer can do all of its job here{unknown}"),
         (None, _) => format!(
-            "doctor: tracer can do its job here, but not all of it: {costs} things cost something"
+            "doctor: tracer can do its job here, but not all of it: {costs} things cost something{unknown}"
         ),
     }
 }
