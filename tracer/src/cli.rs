@@ -26,7 +26,7 @@ use crate::{
 /// Names the process and the cause behind `Cannot assign requested address`
 /// and behind dropped SYNs.
 #[derive(Debug, Parser)]
-#[command(name = "tracer", version, max_term_width = 100)]
+#[command(name = "tracer", version, max_term_width = 100, after_help = crate::scope::HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,

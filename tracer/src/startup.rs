@@ -87,6 +87,11 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
     if pid_namespace::is_hosts() == Some(false) {
         costs.push(pid_namespace::COST.to_owned());
     }
+    if let Err(error) = clock::read_offsets() {
+        costs.push(format!(
+            "whether this is a time namespace of its own is not known ({error}): if it is, events are dated wrongly"
+        ));
+    }
     if hidepid::hides() {
         costs.push(hidepid::COST.to_owned());
     }

@@ -223,6 +223,10 @@ fn mounts(facts: &Facts) -> Vec<Check> {
         let mut said = attached.degradations.iter();
         said.find(|sentence| sentence.starts_with(MOUNTING_FAILED))
     });
+    let is_unreadable = facts.attached.as_ref().is_ok_and(|attached| {
+        let mut reasons = attached.served.iter().filter_map(|one| one.reason.as_ref());
+        reasons.any(|why| why.contains("tracing cannot be read"))
+    });
     let both = [
         (
             "tracefs",
@@ -245,6 +249,12 @@ fn mounts(facts: &Facts) -> Vec<Check> {
                     let found = format!("mounted at {}, but {why}", path.display());
                     costs(name, found, cost)
                 }
+                // Mounted for a moment, and of no use.
+                (None, Err(_), Ok(None)) if is_unreadable => costs(
+                    name,
+                    "not mounted; tracer mounted it for itself, and may not read it",
+                    cost,
+                ),
                 (None, _, Ok(None)) => fine(
                     name,
                     "not mounted: tracer mounts it for itself while attaching",
@@ -335,11 +345,7 @@ fn surroundings(facts: &Facts) -> Vec<Check> {
         None => unknown("pid_namespace", "/proc/self/ns/pid cannot be read"),
     };
     let time_namespace = match &facts.clock_offsets {
-        Err(why) => costs(
-            "time_namespace",
-            format!("not known: {why}"),
-            "in a time namespace of its own tracer would date events wrongly",
-        ),
+        Err(why) => unknown("time_namespace", why),
         Ok(offsets) if *offsets == Offsets::default() => fine("time_namespace", "no offsets"),
         Ok(offsets) => fine(
             "time_namespace",
@@ -503,7 +509,7 @@ mod tests {
         use Level::{Costs, Stops, Unknown};
         assert_eq!(diagnosed(|_| {}), (0, vec![]));
         type Case = (fn(&mut Facts), u8, &'static [(&'static str, Level)]);
-        let table: [Case; 26] = [
+        let table: [Case; 27] = [
             (
                 |facts| facts.attached = Ok(attached(Some(Exactness::Near))),
                 1,
@@ -556,6 +562,16 @@ mod tests {
             ),
             (
                 |facts| {
+                    if let Ok(attached) = &mut facts.attached {
+                        let why = "portable: /sys/kernel/tracing cannot be read: no";
+                        attached.served[0].reason = Some(why.into());
+                    }
+                },
+                1,
+                &[("tracefs", Costs)],
+            ),
+            (
+                |facts| {
                     facts.tracefs = Some("/sys/kernel/tracing".into());
                     facts.tracefs_is_readable = Err("Permission denied".into());
                 },
@@ -595,8 +611,8 @@ mod tests {
             ),
             (
                 |facts| facts.clock_offsets = Err("no".into()),
-                1,
-                &[("time_namespace", Costs)],
+                0,
+                &[("time_namespace", Unknown)],
             ),
             (
                 |facts| {

@@ -9,6 +9,7 @@ use super::judge::{Diagnosis, Level};
 use crate::{
     cli::Format,
     output::{print, sanitize::harmless},
+    scope::NOT_SEEN,
 };
 
 /// Version of the object.
@@ -46,6 +47,10 @@ fn text(kernel: &str, diagnosis: &Diagnosis) -> String {
         if let Some(cost) = &check.cost {
             let _ = writeln!(text, "{:34}→ {cost}", "");
         }
+    }
+    text += "not seen on any host:\n";
+    for (what, instead) in NOT_SEEN {
+        let _ = writeln!(text, "       {what} (see: {instead})");
     }
     text + &verdict(diagnosis) + "\n"
 }
@@ -85,6 +90,7 @@ fn object(kernel: &str, diagnosis: &Diagnosis, time: Timestamp) -> String {
         "checks": checks.collect::<Vec<_>>(),
         "stopped": diagnosis.stopped,
         "exit_code": diagnosis.exit_code,
+        "not_seen": NOT_SEEN.iter().map(|(what, _)| what).collect::<Vec<_>>(),
         "text": verdict(diagnosis),
     });
     object.to_string()

@@ -106,7 +106,7 @@ impl Capability {
 /// What was tried and worked, whatever the capabilities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tried {
-    /// File descriptors of another user's process can be listed; `None`: there was none.
+    /// File descriptors of every other process can be listed; `None`: there was none.
     pub(crate) lists_descriptors: Option<bool>,
     /// It can be seen what they are; `None`: there was none.
     pub(crate) sees_descriptors: Option<bool>,

@@ -37,7 +37,8 @@ pub(super) fn load_and_attach(program: &mut Program, target: Target, place: &Pla
             let program: &mut TracePoint = program.try_into()?;
             program.load().map_err(brief)?;
             // aya takes one that may not be read for one that is not there.
-            mounts::tracefs_is_readable()?;
+            mounts::tracefs_is_readable()
+                .map_err(|error| anyhow::anyhow!(without_number(&error)))?;
             program.attach(category, name).map_err(brief)?;
         }
         Target::CgroupIngress => {

@@ -301,6 +301,18 @@ pub(crate) const ALL: &[CliTest] = &[
         run: surroundings::hidden_proc,
     },
     CliTest {
+        name: "cli/fault-time-namespace",
+        run: surroundings::time_namespace,
+    },
+    CliTest {
+        name: "cli/fault-one-capability",
+        run: surroundings::one_capability,
+    },
+    CliTest {
+        name: "cli/fault-not-known",
+        run: surroundings::not_known,
+    },
+    CliTest {
         name: "cli/fault-read-only",
         run: surroundings::read_only,
     },
