@@ -259,7 +259,11 @@ fn mounts(facts: &Facts) -> Vec<Check> {
                     name,
                     "not mounted: tracer mounts it for itself while attaching",
                 ),
-                (None, _, Ok(Some(why))) => costs(name, format!("not mounted: {why}"), cost),
+                (None, _, Ok(Some(said))) => {
+                    let why = said.strip_prefix(MOUNTING_FAILED).unwrap_or_default();
+                    let found = format!("not mounted, and tracer may not mount it{why}");
+                    costs(name, found, cost)
+                }
                 (None, _, Err(_)) => unknown(
                     name,
                     "it is not mounted, and whether tracer may mount it was not tried",

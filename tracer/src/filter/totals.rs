@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use tracer_common::{Cause, Kind};
 
 use super::{Filter, Netns, Person, any};
@@ -60,6 +61,34 @@ impl Filter {
         })
     }
 
+    /// Whether the kernel's listen-queue counters are about failures that can pass.
+    pub(crate) fn wants_drops(&self) -> bool {
+        any(&self.kinds, |kind| kind.is_drop())
+    }
+
+    /// [`Self::wants_part`] of a row in `counts` of a record.
+    pub(crate) fn wants_counted(&self, row: &Value) -> bool {
+        let kind = Kind::ALL.iter().find(|kind| row["kind"] == kind.name());
+        let cause = Cause::ALL.iter().find(|cause| row["cause"] == cause.name());
+        let (Some(kind), Some(cause)) = (kind, cause) else {
+            // Of a later version.
+            return self.is_off();
+        };
+        self.wants_part(&Part {
+            netns: number(&row["netns"]),
+            netns_name: row["netns_name"].as_str(),
+            kind: *kind,
+            cause: *cause,
+            who: Who::Everyone,
+        })
+    }
+
+    /// The same of a row in `kernel`.
+    pub(crate) fn wants_compared(&self, row: &Value) -> bool {
+        let name = row["netns_name"].as_str();
+        self.wants_drops() && self.wants_netns(number(&row["netns"]), name)
+    }
+
     /// Leaves in totals what this filter wants, and what is in a namespace that `is_place`
     /// likes. Failures that leave are in none of the numbers any more.
     pub(crate) fn narrow(&self, totals: &mut Totals, is_place: impl Fn(u32) -> bool) {
@@ -80,7 +109,7 @@ impl Filter {
             }
             is_wanted
         });
-        let has_drops = any(&self.kinds, |kind| kind.is_drop());
+        let has_drops = self.wants_drops();
         totals.rows.retain(|row| {
             has_drops && is_place(row.netns) && self.wants_netns(row.netns, name(row.netns))
         });
@@ -93,6 +122,11 @@ impl Filter {
         // They were left out, but for those that were lost.
         health.filtered = health.filtered.saturating_sub(gone);
     }
+}
+
+fn number(value: &Value) -> u32 {
+    let number = value.as_u64().and_then(|number| number.try_into().ok());
+    number.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -216,6 +250,30 @@ mod tests {
             netns_names: BTreeMap::from([(5, "blue".into()), (6, "red".into())]),
             ..Totals::example()
         }
+    }
+
+    #[test]
+    fn rows_of_records() {
+        let row = serde_json::json!({
+            "netns": 5, "netns_name": "blue", "kind": "syn_dropped",
+            "cause": "accept_queue_full", "count": 3,
+        });
+        for (filter, is_counted, is_compared) in [
+            ("", true, true),
+            ("--netns blue", true, true),
+            ("--netns 6", false, false),
+            ("--kind syn_dropped", true, true),
+            ("--kind ack_dropped", false, true),
+            ("--kind connect_failed", false, false),
+            ("--cause other", false, true),
+        ] {
+            let found = typed(filter);
+            let found = found.map(|it| (it.wants_counted(&row), it.wants_compared(&row)));
+            assert_eq!(found, Some((is_counted, is_compared)), "{filter}");
+        }
+        let odd = serde_json::json!({ "netns": 5, "kind": "of_a_later_version" });
+        let wants = |filter| typed(filter).map(|filter| filter.wants_counted(&odd));
+        assert_eq!((wants(""), wants("--netns 5")), (Some(true), Some(false)));
     }
 
     #[test]

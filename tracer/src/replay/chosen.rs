@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::filter::{Facts, Filter};
+use crate::{
+    filter::{Facts, Filter},
+    record::Totals,
+};
 
 /// Most findings that are remembered as asked for; then the oldest are forgotten.
 const MOST: usize = 65_536;
@@ -25,6 +28,13 @@ impl Chosen {
             filter,
             run: [Value::Null, Value::Null],
             findings: BTreeSet::new(),
+        }
+    }
+
+    /// Leaves in totals what was asked for.
+    pub(super) fn narrow(&self, totals: &mut Totals) {
+        if !self.filter.is_off() {
+            self.filter.narrow(totals, |_| true);
         }
     }
 

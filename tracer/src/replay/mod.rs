@@ -134,6 +134,10 @@ impl Player {
                     self.run = Some(run);
                 }
             }
+            Ok(Parsed::Totals(mut totals)) => {
+                self.chosen.narrow(&mut totals);
+                self.output.record(Parsed::Totals(totals).record())?;
+            }
             Ok(parsed) => self.output.record(parsed.record())?,
             Err(Unread::UnknownType) => self.unknown += 1,
             Err(Unread::Misshapen) => self.misshapen += 1,
