@@ -181,7 +181,9 @@ fn first_ended() -> Option<libc::pid_t> {
     if result != 0 {
         return None;
     }
-    // SAFETY: all zeros is a valid siginfo_t; of a child, si_pid is set, else it is zero.
-    let pid = unsafe { info.assume_init().si_pid() };
+    // SAFETY: all zeros is a valid siginfo_t.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: of a child that has ended it is set, else it is zero.
+    let pid = unsafe { info.si_pid() };
     (pid != 0).then_some(pid)
 }
