@@ -20,6 +20,8 @@ pub(super) struct Chosen {
     run: [Value; 2],
     /// Of censuses and queues that chosen failures refer to.
     findings: BTreeSet<u64>,
+    /// Whether a failure met the filter.
+    has_any: bool,
 }
 
 impl Chosen {
@@ -28,7 +30,14 @@ impl Chosen {
             filter,
             run: [Value::Null, Value::Null],
             findings: BTreeSet::new(),
+            has_any: false,
         }
+    }
+
+    /// The filter in words, if no failure met it.
+    pub(super) fn unmet(&self) -> Option<String> {
+        let is_unmet = !self.filter.is_off() && !self.has_any;
+        is_unmet.then(|| self.filter.words().join(", "))
     }
 
     /// Leaves in totals what was asked for.
@@ -55,6 +64,7 @@ impl Chosen {
             Some("event") => {
                 let is_wanted = self.filter.wants(&Facts::from(record));
                 if is_wanted {
+                    self.has_any = true;
                     self.note(&record["census"]);
                     self.note(&record["queue"]);
                 }

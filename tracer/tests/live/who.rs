@@ -229,6 +229,10 @@ fn is_shown(path: &Path, events: &[Value]) -> Result<()> {
     ensure!(one.lines().count() == 1 && one.contains(short), "{one}");
     let none = shown(&["--container", short, "--comm", "served"])?;
     ensure!(none.is_empty(), "{none}");
+    let output = replay::replay(path, &file, &["--comm", "no-such-comm"])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let expected = "tracer: no failure in these files passes the filter (comm no-such-comm)";
+    ensure!(said.lines().any(|line| line == expected), "{said}");
     Ok(())
 }
 
