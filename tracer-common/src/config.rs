@@ -119,6 +119,10 @@ config! {
     task_flags,
     /// `task_struct.files`
     task_files,
+    /// `task_struct.real_parent`
+    task_parent,
+    /// `task_struct.tgid`
+    task_tgid,
     /// `files_struct.fdt`
     files_fdt,
     /// `fdtable.max_fds`
@@ -160,6 +164,9 @@ pub struct Filter {
     /// Process ids of callers, then zeros; all zero: everyone. Drops have no caller,
     /// and of a kernel thread only user space knows for whom it works: both pass.
     pub callers: [u32; FILTER_VALUES],
+    /// Only failures of descendants of the process with this id, and of listeners; 0: of
+    /// everyone. Tasks below it have [`crate::flag::DESCENDANT`].
+    pub ancestor: u32,
 }
 
 impl Filter {
@@ -169,7 +176,8 @@ impl Filter {
         causes: u32::MAX,
         netns: [0; FILTER_VALUES],
         callers: [0; FILTER_VALUES],
+        ancestor: 0,
     };
 }
 
-const _: () = assert!(core::mem::size_of::<Filter>() == 8 + 8 * FILTER_VALUES);
+const _: () = assert!(core::mem::size_of::<Filter>() == 12 + 8 * FILTER_VALUES);

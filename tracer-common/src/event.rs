@@ -163,6 +163,9 @@ tag! {
 pub mod flag {
     /// [`super::Task`]: the task is a kernel thread (`PF_KTHREAD`).
     pub const KERNEL_THREAD: u32 = 1;
+    /// [`super::Task`]: the process in [`crate::Filter::ancestor`] is an ancestor of the
+    /// task.
+    pub const DESCENDANT: u32 = 2;
     /// [`super::Event`]: no file refers to the socket, so it was made inside
     /// the kernel (or is the subflow of an MPTCP socket).
     pub const KERNEL_SOCKET: u8 = 1;

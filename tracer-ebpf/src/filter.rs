@@ -2,7 +2,7 @@
 
 use tracer_common::{Cause, FILTER_VALUES, Filter, Kind, flag};
 
-use crate::kernel::current_task;
+use crate::kernel::{current_task, is_below};
 
 /// Patched by user space before load; constant for the verifier.
 #[unsafe(no_mangle)]
@@ -41,13 +41,32 @@ fn wants_netns(netns: u32) -> bool {
     false
 }
 
+/// [`flag::DESCENDANT`], if the running process is a descendant of the one asked for.
+#[inline(always)]
+pub fn descent() -> u32 {
+    let ancestor = filter!(ancestor);
+    if ancestor != 0 && is_below(ancestor) {
+        flag::DESCENDANT
+    } else {
+        0
+    }
+}
+
 #[inline(always)]
 fn wants_caller() -> bool {
-    if filter!(callers[0]) == 0 {
+    let is_anyones = filter!(callers[0]) == 0;
+    let has_ancestor = filter!(ancestor) != 0;
+    if is_anyones && !has_ancestor {
         return true;
     }
     let caller = current_task();
     if caller.flags & flag::KERNEL_THREAD != 0 {
+        return true;
+    }
+    if has_ancestor && caller.flags & flag::DESCENDANT == 0 {
+        return false;
+    }
+    if is_anyones {
         return true;
     }
     let mut index = 0;

@@ -18,6 +18,8 @@ use aya_ebpf::{
 };
 use tracer_common::{ABSENT, Config, Family, Task, flag};
 
+use crate::filter;
+
 /// Patched by user space before load; constant for the verifier.
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config::EMPTY;
@@ -576,8 +578,32 @@ pub fn current_task() -> Task {
         tgid: (id >> 32) as u32,
         tid: id as u32,
         uid: bpf_get_current_uid_gid() as u32,
-        flags: if kernel { flag::KERNEL_THREAD } else { 0 },
+        flags: if kernel { flag::KERNEL_THREAD } else { 0 } | filter::descent(),
         start_ns: read(leader, config!(task_start)),
         comm: read(leader, config!(task_comm)),
     }
+}
+
+/// How many ancestors of a process are looked at.
+const GENERATIONS: u32 = 32;
+
+/// Whether the process with this id is an ancestor of the running one. The parents of a
+/// running task are alive or have been replaced by whoever adopted it.
+#[inline(always)]
+pub fn is_below(ancestor: u32) -> bool {
+    let mut task = current();
+    let mut generation = 0;
+    while generation < GENERATIONS {
+        task = read(task, config!(task_parent));
+        let id: u32 = read(task, config!(task_tgid));
+        if id == ancestor {
+            return true;
+        }
+        // The idle task, whose parent is itself.
+        if id == 0 {
+            return false;
+        }
+        generation += 1;
+    }
+    false
 }

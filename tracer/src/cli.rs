@@ -26,7 +26,7 @@ use crate::{
 /// Names the process and the cause behind `Cannot assign requested address`
 /// and behind dropped SYNs.
 #[derive(Debug, Parser)]
-#[command(name = "tracer", version, max_term_width = 100)]
+#[command(name = "tracer", version, max_term_width = 100, after_help = crate::scope::HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -161,13 +161,26 @@ pub(crate) struct Run {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
-    // Totals stay those of the machine.
     #[command(flatten)]
     pub(crate) filter: Filter,
 
-    /// Run this command, trace while it runs, and leave with its exit code
+    /// With a COMMAND: report the failures of all processes, not only those of the command
+    /// and its descendants
+    #[arg(long, requires = "command")]
+    pub(crate) all: bool,
+
+    /// Run this command, report failures of it and its descendants while it runs, and exit
+    /// with its exit code. With --netns or a filter on processes, that decides whose
+    /// failures are reported; with --all, everyone's are
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+impl Run {
+    /// Whether only the command's processes are asked for.
+    pub(crate) fn is_about_command(&self) -> bool {
+        !self.command.is_empty() && !self.all && !self.filter.says_whose()
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,23 +5,28 @@ mod cidr;
 mod facts;
 #[cfg(test)]
 mod tests;
+mod totals;
+mod tree;
+mod unmatched;
 
 use tracer_common::{Cause, FILTER_VALUES, Kind};
 
 pub(crate) use cidr::Cidr;
 pub(crate) use facts::{Facts, Person};
+pub(crate) use totals::{Part, Who};
+pub(crate) use tree::Tree;
+pub(crate) use unmatched::Host;
 
 /// Above the flags in `--help`. Not for the whole group: clap would put whatever
 /// follows it there, too.
-const HEADING: &str =
-    "Filters (one repeated: any value will do; several: all must; totals stay the machine's)";
+const HEADING: &str = "Filters (a flag given twice: either value; several flags: all of them; for events, findings and totals)";
 
 /// What was asked for. A failure must meet every flag that is given; of a flag that
 /// is repeated, any value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct Filter {
-    /// Failures of this process: as caller, or as holder of the listener. Example:
-    /// --pid 4711
+    /// Failures of this process: it made the call, or it opened, holds or accepts from
+    /// the listener. Example: --pid 4711
     #[arg(help_heading = HEADING, long = "pid", value_name = "PID")]
     pub(crate) pids: Vec<u32>,
 
@@ -84,6 +89,13 @@ impl Netns {
                 .map_err(|_| "no inode number of a namespace is that large".into());
         }
         not_empty(text).map(Self::Name)
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Name(name) => name.clone(),
+        }
     }
 
     fn is(&self, facts: &Facts<'_>) -> bool {
@@ -161,6 +173,7 @@ impl Filter {
             ),
             netns: slots(numbers).unwrap_or(everything.netns),
             callers: slots(self.pids.iter().copied().map(Some)).unwrap_or(everything.callers),
+            ancestor: everything.ancestor,
         }
     }
 
@@ -186,10 +199,7 @@ impl Filter {
             "dst",
             self.destinations.iter().map(Cidr::to_string).collect(),
         );
-        let netns = self.netns.iter().map(|netns| match netns {
-            Netns::Number(number) => number.to_string(),
-            Netns::Name(name) => name.clone(),
-        });
+        let netns = self.netns.iter().map(Netns::text);
         tell("netns", netns.collect());
         let kinds = self.kinds.iter().map(|kind| kind.name().to_owned());
         tell("kind", kinds.collect());

@@ -42,6 +42,7 @@ mod reconcile;
 mod record;
 mod replay;
 mod report;
+mod scope;
 mod selftest;
 mod snapshot;
 mod source;

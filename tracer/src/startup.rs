@@ -9,7 +9,7 @@ use crate::{
     exit::Failed,
     explain::closers,
     host::{
-        btf,
+        attempt, btf,
         clock::{self, Clocks},
         facts::Facts,
         hidepid, memory, mountinfo,
@@ -24,6 +24,10 @@ use crate::{
     snapshot::{self, Listening},
 };
 
+/// How the sentence begins that says so.
+pub(crate) const MOUNTING_FAILED: &str =
+    "tracefs or cgroup2 is not mounted, and mounting it failed";
+
 /// What a `startup` record tells.
 #[derive(Clone, Debug)]
 pub(crate) struct Startup {
@@ -34,6 +38,8 @@ pub(crate) struct Startup {
     pub(crate) served: Vec<Served>,
     /// What this kernel and these privileges cannot give, as sentences.
     pub(crate) degradations: Vec<String>,
+    /// What the filter asks for and nothing on this host is, as sentences.
+    pub(crate) unmatched: Vec<String>,
     /// Of one moment, so that times of the kernel can be compared.
     pub(crate) clocks: Clocks,
     /// The network namespace that tracer runs in, and its settings.
@@ -56,7 +62,8 @@ impl Startup {
 /// # Errors
 /// Some are missing.
 pub(crate) fn permitted() -> Result<Privileges, Failed> {
-    let privileges = privileges::judge(reduce::effective());
+    let effective = reduce::effective();
+    let privileges = privileges::judge(effective, &attempt::privileges(effective));
     if !privileges.missing.is_empty() {
         return Err(Failed::NotPermitted(format!(
             "not permitted: {} missing; run it as root (sudo) or grant them",
@@ -74,13 +81,16 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
     let mut costs = privileges.costs;
     // Held until everything is attached; the hooks do not need it any more.
     let _view = PrivateView::with_missing_mounts(&mountinfo::read()).unwrap_or_else(|error| {
-        costs.push(format!(
-            "tracefs or cgroup2 is not mounted, and mounting it failed: {error}"
-        ));
+        costs.push(format!("{MOUNTING_FAILED}: {error}"));
         None
     });
     if pid_namespace::is_hosts() == Some(false) {
         costs.push(pid_namespace::COST.to_owned());
+    }
+    if let Err(error) = clock::read_offsets() {
+        costs.push(format!(
+            "whether this is a time namespace of its own is not known ({error}): if it is, events are dated wrongly"
+        ));
     }
     if hidepid::hides() {
         costs.push(hidepid::COST.to_owned());
@@ -96,7 +106,13 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
             "this kernel's BTF lacks {missing}"
         )));
     }
-    let filter = arguments.filter.in_kernel();
+    let mut filter = arguments.filter.in_kernel();
+    if arguments.is_about_command() {
+        match pid_namespace::is_hosts() {
+            Some(false) => costs.push(pid_namespace::COST_OF_COMMAND.to_owned()),
+            _ => filter.ancestor = std::process::id(),
+        }
+    }
     let mut probe = Probe::load(&facts.config, &filter, arguments.verbose).map_err(refused)?;
     closers::provide(&mut probe)?;
     probe.attach(&plan, &facts)?;
@@ -110,6 +126,7 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
         boot_id: read_line("/proc/sys/kernel/random/boot_id"),
         host: read_line("/proc/sys/kernel/hostname"),
         degradations: degradations(&probe.served, costs),
+        unmatched: Vec::new(),
         served: probe.served.clone(),
         clocks: clock::now(),
         netns: netns::of_process(std::process::id()),
@@ -120,11 +137,14 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
 }
 
 fn facts() -> Result<Facts, Failed> {
-    let types = fs::read(btf::PATH).map_err(|error| {
-        Failed::Unsupported(format!(
+    let types = fs::read(btf::PATH).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            Failed::NotPermitted(format!("not permitted: {} ({error})", btf::PATH))
+        }
+        _ => Failed::Unsupported(format!(
             "no BTF: {} ({error}); tracer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y",
             btf::PATH
-        ))
+        )),
     })?;
     let facts =
         Facts::from_btf(&types).map_err(|error| Failed::Unsupported(format!("{error:#}")))?;

@@ -16,7 +16,7 @@ use tracer_common::{Family, Hook, flag};
 
 use crate::{
     decode::{Decoded, comm},
-    host::clock,
+    host::{clock, netns},
     model::{Asked, Failure, Process, Queue, Role},
     source::counters::{Key, Party},
 };
@@ -38,6 +38,13 @@ impl Attributor {
         let mut processes = Processes::new();
         let holders = Holders::new(&mut processes);
         Self { processes, holders }
+    }
+
+    /// Every process that /proc shows now.
+    pub(crate) fn everyone(&mut self) -> Vec<Process> {
+        let pids = netns::pids();
+        pids.filter_map(|pid| self.processes.look_up(pid, None))
+            .collect()
     }
 
     /// Names the processes of an event.

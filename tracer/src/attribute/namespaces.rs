@@ -321,6 +321,12 @@ impl Namespaces {
         now.unwrap_or(Netns::of_inode(inum))
     }
 
+    /// Every one that is known, with its name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, Option<&str>)> {
+        let known = self.known.iter().filter(|(_, it)| it.way.is_some());
+        known.map(|(netns, namespace)| (netns.inum, namespace.name.as_deref()))
+    }
+
     /// The same for all that have one.
     pub(crate) fn names(&self) -> BTreeMap<Netns, Arc<str>> {
         let named = self.known.iter();

@@ -92,9 +92,10 @@ impl Processes {
     }
 
     /// In the unit of `/proc/PID/stat`; nsec_to_clock_t() (kernel/time/time.c)
-    /// truncates.
+    /// truncates. /proc shows the time of the reader's time namespace.
     fn ticks(&self, ns: u64) -> u64 {
-        ns / (1_000_000_000 / self.ticks_per_second)
+        ns.saturating_add_signed(clock::offsets().boottime)
+            / (1_000_000_000 / self.ticks_per_second)
     }
 }
 
@@ -141,6 +142,7 @@ pub(super) fn place(pid: u32) -> Option<Place> {
 pub(crate) struct Stat {
     pub(crate) comm: Vec<u8>,
     pub(crate) start: u64,
+    pub(crate) parent: u32,
     pub(crate) is_kernel_thread: bool,
 }
 
@@ -160,6 +162,7 @@ pub(crate) fn parse_stat(stat: &[u8]) -> Option<Stat> {
     Some(Stat {
         comm,
         start: number(22)?,
+        parent: number(4)?.try_into().ok()?,
         is_kernel_thread: number(9)? & PF_KTHREAD != 0,
     })
 }

@@ -88,6 +88,7 @@ impl Mix {
             host: "bench".to_owned(),
             served: Vec::new(),
             degradations: Vec::new(),
+            unmatched: Vec::new(),
             clocks: Clocks::default(),
             netns: Some(NETNS),
             settings: Settings::default(),

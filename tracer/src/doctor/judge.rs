@@ -6,11 +6,13 @@ use super::look::{Attached, Facts};
 use crate::{
     explain::finding::BoundUnused,
     host::{
+        clock::Offsets,
         hidepid, pid_namespace,
         plan::Exactness,
         privileges::{CAPABILITIES, Wish, kept},
     },
     probe::Served,
+    startup::MOUNTING_FAILED,
 };
 
 /// What something means for tracer's job.
@@ -18,6 +20,8 @@ use crate::{
 pub(super) enum Level {
     /// As it should be.
     Fine,
+    /// It cannot be found out. Attaching, which is tried, shows what that means.
+    Unknown,
     /// Something is lost.
     Costs,
     /// Nothing works.
@@ -29,6 +33,7 @@ impl Level {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Fine => "ok",
+            Self::Unknown => "unknown",
             Self::Costs => "costs",
             Self::Stops => "stops",
         }
@@ -57,6 +62,12 @@ pub(super) struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// How many things are not known.
+    pub(super) fn unknown(&self) -> usize {
+        let unknown = |check: &&Check| check.level == Level::Unknown;
+        self.checks.iter().filter(unknown).count()
+    }
+
     /// How many things cost something.
     pub(super) fn costs(&self) -> usize {
         let costs = |check: &&Check| check.level == Level::Costs;
@@ -83,7 +94,7 @@ pub(super) fn judge(facts: &Facts) -> Diagnosis {
         stopped: refused.map(|refused| refused.why.clone()),
         exit_code: match refused {
             Some(refused) => refused.exit_code,
-            None => u8::from(worst > Some(Level::Fine)),
+            None => u8::from(worst > Some(Level::Unknown)),
         },
         checks,
     }
@@ -95,6 +106,13 @@ fn fine(name: &'static str, found: impl Into<String>) -> Check {
         level: Level::Fine,
         found: found.into(),
         cost: None,
+    }
+}
+
+fn unknown(name: &'static str, why: impl Into<String>) -> Check {
+    Check {
+        level: Level::Unknown,
+        ..fine(name, format!("not known: {}", why.into()))
     }
 }
 
@@ -120,40 +138,72 @@ fn capabilities(facts: &Facts) -> Vec<Check> {
             true => "kept",
             false => "dropped once attached",
         };
-        match (one.is_in(facts.effective), one.cost) {
-            (true, _) => fine(one.name, format!("has it, {} ({until})", one.purpose)),
-            (false, Some(cost)) => costs(one.name, "lacks it", cost),
-            (false, None) => {
-                let found = format!("lacks it, needed {}", one.purpose);
-                stops(one.name, found, "nothing can be attached")
-            }
+        if one.is_in(facts.effective) {
+            return fine(one.name, format!("has it, {} ({until})", one.purpose));
+        }
+        if one.is_needed {
+            let found = format!("lacks it, needed {}", one.purpose);
+            return stops(one.name, found, "nothing can be attached");
+        }
+        match (one.cost, facts.tried.works(one)) {
+            (Some(_), Some(true)) => fine(one.name, "lacks it, and what it is for works"),
+            (Some(cost), Some(false)) => costs(one.name, "lacks it; tried, and refused", cost),
+            (Some(cost), None) => costs(one.name, "lacks it; there was nothing to try it on", cost),
+            (None, _) => without_net_admin(one.name, facts),
         }
     });
     all.collect()
 }
 
+/// What it is for was tried while attaching, and other capabilities may do.
+fn without_net_admin(name: &'static str, facts: &Facts) -> Check {
+    const HOOK: &str = "cgroup_skb";
+    let Ok(attached) = &facts.attached else {
+        return unknown(name, "lacks it, and nothing could be attached to try it");
+    };
+    let by = attached.served.iter().filter_map(|one| one.by.as_ref());
+    let mut targets = by.flat_map(|by| &by.targets);
+    if targets.any(|target| target.starts_with(HOOK)) {
+        return fine(name, "lacks it, and cgroup_skb is attached all the same");
+    }
+    let is_refused = |one: &Served| one.reason.as_ref().is_some_and(|why| why.contains(HOOK));
+    match attached.served.iter().any(is_refused) {
+        true => costs(
+            name,
+            "lacks it; cgroup_skb was refused",
+            "listen-queue drops are not seen where function hooks are refused, too",
+        ),
+        false => fine(name, "lacks it, and no hook in use needs it"),
+    }
+}
+
 fn kernel(facts: &Facts) -> Vec<Check> {
     let lockdown = match facts.lockdown.as_deref() {
-        None => fine("lockdown", "not there, or securityfs is not mounted"),
-        Some(mode) if mode.contains("[confidentiality]") => stops(
+        Err(why) => unknown("lockdown", why),
+        Ok(mode) if mode.contains("[confidentiality]") => stops(
             "lockdown",
             "confidentiality",
             "BPF may not read kernel memory",
         ),
-        Some(mode) if mode.contains("[integrity]") => {
+        Ok(mode) if mode.contains("[integrity]") => {
             fine("lockdown", "integrity: BPF may read kernel memory")
         }
-        Some(_) => fine("lockdown", "off"),
+        Ok(mode) if mode.contains("[none]") => fine("lockdown", "off"),
+        Ok(mode) => unknown("lockdown", format!("the kernel says {mode:?}")),
     };
     let security_modules = match &facts.security_modules {
-        None => "not known: securityfs is not mounted",
-        Some(names) if names.is_empty() => "none",
-        Some(names) => names,
+        Err(why) => unknown("security_modules", why),
+        Ok(names) if names.is_empty() => fine("security_modules", "none"),
+        Ok(names) => fine("security_modules", names),
     };
-    let unprivileged = match facts.unprivileged_bpf_disabled {
-        None => "not known".to_owned(),
-        Some(0) => "0: anyone may load some programs; tracer does not need that".to_owned(),
-        Some(value) => format!("{value}: only with capabilities"),
+    let name = "unprivileged_bpf_disabled";
+    let unprivileged = match &facts.unprivileged_bpf_disabled {
+        Err(why) => unknown(name, why),
+        Ok(0) => fine(
+            name,
+            "0: anyone may load some programs; tracer does not need that",
+        ),
+        Ok(value) => fine(name, format!("{value}: only with capabilities")),
     };
     let btf = match &facts.btf {
         Ok(bytes) => fine("btf", format!("{:.1} MB", megabytes(*bytes))),
@@ -163,35 +213,63 @@ fn kernel(facts: &Facts) -> Vec<Check> {
             "where things are in kernel memory is not known: tracer needs CONFIG_DEBUG_INFO_BTF=y",
         ),
     };
-    vec![
-        lockdown,
-        fine("security_modules", security_modules),
-        fine("unprivileged_bpf_disabled", unprivileged),
-        btf,
-    ]
+    vec![lockdown, security_modules, unprivileged, btf]
 }
 
-/// What is not mounted is mounted for a moment, out of everybody's sight.
+/// What is not mounted is mounted for a moment, out of everybody's sight. That was tried
+/// while attaching.
 fn mounts(facts: &Facts) -> Vec<Check> {
-    let may_mount = facts
-        .effective
-        .contains(rustix::thread::CapabilitySet::SYS_ADMIN);
+    let failed = facts.attached.as_ref().map(|attached| {
+        let mut said = attached.degradations.iter();
+        said.find(|sentence| sentence.starts_with(MOUNTING_FAILED))
+    });
+    let is_unreadable = facts.attached.as_ref().is_ok_and(|attached| {
+        let mut reasons = attached.served.iter().filter_map(|one| one.reason.as_ref());
+        reasons.any(|why| why.contains("tracing cannot be read"))
+    });
     let both = [
         (
             "tracefs",
             &facts.tracefs,
+            &facts.tracefs_is_readable,
             "tracepoints and kprobes cannot be attached",
         ),
-        ("cgroup2", &facts.cgroup2, "cgroup_skb cannot be attached"),
-    ];
-    let checks = both.into_iter().map(|(name, mount, cost)| match mount {
-        Some(path) => fine(name, format!("mounted at {}", path.display())),
-        None if may_mount => fine(
-            name,
-            "not mounted: tracer mounts it for itself while attaching",
+        (
+            "cgroup2",
+            &facts.cgroup2,
+            &Ok(()),
+            "cgroup_skb cannot be attached",
         ),
-        None => costs(name, "not mounted, and tracer may not mount it", cost),
-    });
+    ];
+    let checks =
+        both.into_iter().map(
+            |(name, mount, readable, cost)| match (mount, readable, &failed) {
+                (Some(path), Ok(()), _) => fine(name, format!("mounted at {}", path.display())),
+                (Some(path), Err(why), _) => {
+                    let found = format!("mounted at {}, but {why}", path.display());
+                    costs(name, found, cost)
+                }
+                // Mounted for a moment, and of no use.
+                (None, Err(_), Ok(None)) if is_unreadable => costs(
+                    name,
+                    "not mounted; tracer mounted it for itself, and may not read it",
+                    cost,
+                ),
+                (None, _, Ok(None)) => fine(
+                    name,
+                    "not mounted: tracer mounts it for itself while attaching",
+                ),
+                (None, _, Ok(Some(said))) => {
+                    let why = said.strip_prefix(MOUNTING_FAILED).unwrap_or_default();
+                    let found = format!("not mounted, and tracer may not mount it{why}");
+                    costs(name, found, cost)
+                }
+                (None, _, Err(_)) => unknown(
+                    name,
+                    "it is not mounted, and whether tracer may mount it was not tried",
+                ),
+            },
+        );
     checks.collect()
 }
 
@@ -231,18 +309,22 @@ fn cost(attached: &Attached) -> Vec<Check> {
         megabytes(attached.programs)
     );
     let time = match attached.took_ms {
-        slow if slow > SLOW_MS => format!("{slow} ms: slow"),
-        ms => format!("{ms} ms"),
+        slow if slow > SLOW_MS => costs(
+            "time_to_attach",
+            format!("{slow} ms: slow"),
+            "failures in the first seconds after a start are not seen",
+        ),
+        ms => fine("time_to_attach", format!("{ms} ms")),
+    };
+    let memory = match attached.maps {
+        0 => unknown("kernel_memory", "/proc/self/fdinfo does not show it"),
+        _ => fine("kernel_memory", memory),
     };
     let maps = match attached.can_read {
         true => fine("maps", "readable"),
         false => stops("maps", "not readable", "counts and events cannot be read"),
     };
-    vec![
-        maps,
-        fine("kernel_memory", memory),
-        fine("time_to_attach", time),
-    ]
+    vec![maps, memory, time]
 }
 
 fn surroundings(facts: &Facts) -> Vec<Check> {
@@ -256,6 +338,7 @@ fn surroundings(facts: &Facts) -> Vec<Check> {
     };
     let option = facts.hidepid.as_deref().unwrap_or("off");
     let hidepid = match (option, facts.hides_processes) {
+        _ if !facts.has_proc => unknown("hidepid", "/proc is not mounted, or cannot be read"),
         (value, true) => costs("hidepid", value, hidepid::COST),
         ("0" | "off", false) => fine("hidepid", "off"),
         (value, false) => fine("hidepid", format!("{value}: not for tracer")),
@@ -263,12 +346,24 @@ fn surroundings(facts: &Facts) -> Vec<Check> {
     let pid_namespace = match facts.is_host_pid_namespace {
         Some(false) => costs("pid_namespace", "a container's", pid_namespace::COST),
         Some(true) => fine("pid_namespace", "the host's"),
-        None => fine("pid_namespace", "not known"),
+        None => unknown("pid_namespace", "/proc/self/ns/pid cannot be read"),
+    };
+    let time_namespace = match &facts.clock_offsets {
+        Err(why) => unknown("time_namespace", why),
+        Ok(offsets) if *offsets == Offsets::default() => fine("time_namespace", "no offsets"),
+        Ok(offsets) => fine(
+            "time_namespace",
+            format!(
+                "a container's: boottime {:+} s, which tracer takes into account",
+                offsets.boottime / 1_000_000_000
+            ),
+        ),
     };
     vec![
         counters,
         hidepid,
         pid_namespace,
+        time_namespace,
         namespaces(facts),
         bound_unused(facts),
     ]
@@ -285,6 +380,10 @@ fn namespaces(facts: &Facts) -> Check {
         ),
     };
     match (seen.refused, seen.untold) {
+        (0, 0) if seen.entered == 0 => unknown(
+            "network_namespaces",
+            "/proc leads to none, not even tracer's own",
+        ),
         (0, 0) => fine("network_namespaces", found),
         (_, 0) => costs(
             "network_namespaces",
@@ -328,7 +427,10 @@ mod tests {
     use super::*;
     use crate::{
         doctor::look::{Namespaces, Refused},
-        host::plan::{Purpose, Tier},
+        host::{
+            plan::{Purpose, Tier},
+            privileges::Tried,
+        },
         probe::By,
     };
 
@@ -348,6 +450,7 @@ mod tests {
     fn attached(exactness: Option<Exactness>) -> Attached {
         Attached {
             served: vec![served(exactness)],
+            degradations: Vec::new(),
             took_ms: 100,
             maps: 20_000_000,
             programs: 100_000,
@@ -360,16 +463,20 @@ mod tests {
         Facts {
             kernel: "6.18".into(),
             effective: CapabilitySet::all(),
-            security_modules: Some("lockdown,capability,apparmor".into()),
-            lockdown: Some("[none] integrity confidentiality".into()),
-            unprivileged_bpf_disabled: Some(2),
+            tried: Tried::default(),
+            security_modules: Ok("lockdown,capability,apparmor".into()),
+            lockdown: Ok("[none] integrity confidentiality".into()),
+            unprivileged_bpf_disabled: Ok(2),
             btf: Ok(5_000_000),
             tracefs: None,
+            tracefs_is_readable: Err("tracefs is not mounted".into()),
             cgroup2: Some("/sys/fs/cgroup".into()),
             attached: Ok(attached(Some(Exactness::Exact))),
             counters: Ok(()),
             hidepid: None,
             hides_processes: false,
+            has_proc: true,
+            clock_offsets: Ok(Offsets::default()),
             is_host_pid_namespace: Some(true),
             namespaces: Namespaces {
                 entered: 1,
@@ -389,7 +496,13 @@ mod tests {
             .iter()
             .filter(|one| one.level > Level::Fine);
         for check in bad.clone() {
-            assert!(check.cost.is_some(), "{check:?}");
+            let is_unknown = check.level == Level::Unknown;
+            assert_eq!(check.cost.is_none(), is_unknown, "{check:?}");
+            assert_eq!(
+                check.found.starts_with("not known"),
+                is_unknown,
+                "{check:?}"
+            );
         }
         let bad = bad.map(|check| (check.name, check.level)).collect();
         (diagnosis.exit_code, bad)
@@ -397,10 +510,10 @@ mod tests {
 
     #[test]
     fn each_thing_has_its_cost() {
-        use Level::{Costs, Stops};
+        use Level::{Costs, Stops, Unknown};
         assert_eq!(diagnosed(|_| {}), (0, vec![]));
         type Case = (fn(&mut Facts), u8, &'static [(&'static str, Level)]);
-        let table: [Case; 12] = [
+        let table: [Case; 27] = [
             (
                 |facts| facts.attached = Ok(attached(Some(Exactness::Near))),
                 1,
@@ -414,7 +527,110 @@ mod tests {
             (
                 |facts| facts.effective.remove(CapabilitySet::SYS_ADMIN),
                 1,
-                &[("CAP_SYS_ADMIN", Costs), ("tracefs", Costs)],
+                &[("CAP_SYS_ADMIN", Costs)],
+            ),
+            (
+                |facts| {
+                    facts.effective.remove(CapabilitySet::SYS_ADMIN);
+                    facts.tried.enters_namespaces = Some(true);
+                },
+                0,
+                &[],
+            ),
+            // What is attached is not missing.
+            (
+                |facts| facts.effective.remove(CapabilitySet::NET_ADMIN),
+                0,
+                &[],
+            ),
+            (
+                |facts| {
+                    facts.effective.remove(CapabilitySet::NET_ADMIN);
+                    if let Ok(attached) = &mut facts.attached {
+                        attached.served[0].by = None;
+                        attached.served[0].reason = Some("portable: cgroup_skb ingress".into());
+                    }
+                },
+                1,
+                &[("CAP_NET_ADMIN", Costs), ("syn_drop", Costs)],
+            ),
+            (
+                |facts| {
+                    if let Ok(attached) = &mut facts.attached {
+                        let said = format!("{MOUNTING_FAILED}: Operation not permitted");
+                        attached.degradations.push(said);
+                    }
+                },
+                1,
+                &[("tracefs", Costs)],
+            ),
+            (
+                |facts| {
+                    if let Ok(attached) = &mut facts.attached {
+                        let why = "portable: /sys/kernel/tracing cannot be read: no";
+                        attached.served[0].reason = Some(why.into());
+                    }
+                },
+                1,
+                &[("tracefs", Costs)],
+            ),
+            (
+                |facts| {
+                    facts.tracefs = Some("/sys/kernel/tracing".into());
+                    facts.tracefs_is_readable = Err("Permission denied".into());
+                },
+                1,
+                &[("tracefs", Costs)],
+            ),
+            (
+                |facts| facts.lockdown = Err("securityfs is not mounted".into()),
+                0,
+                &[("lockdown", Unknown)],
+            ),
+            (
+                |facts| facts.lockdown = Ok("odd".into()),
+                0,
+                &[("lockdown", Unknown)],
+            ),
+            (
+                |facts| facts.security_modules = Err("Permission denied".into()),
+                0,
+                &[("security_modules", Unknown)],
+            ),
+            (
+                |facts| facts.unprivileged_bpf_disabled = Err("no".into()),
+                0,
+                &[("unprivileged_bpf_disabled", Unknown)],
+            ),
+            (
+                |facts| facts.is_host_pid_namespace = None,
+                0,
+                &[("pid_namespace", Unknown)],
+            ),
+            (|facts| facts.has_proc = false, 0, &[("hidepid", Unknown)]),
+            (
+                |facts| facts.namespaces = Namespaces::default(),
+                0,
+                &[("network_namespaces", Unknown)],
+            ),
+            (
+                |facts| facts.clock_offsets = Err("no".into()),
+                0,
+                &[("time_namespace", Unknown)],
+            ),
+            (
+                |facts| {
+                    if let Ok(attached) = &mut facts.attached {
+                        (attached.took_ms, attached.maps) = (6000, 0);
+                        attached.can_read = false;
+                    }
+                },
+                1,
+                &[
+                    ("maps", Stops),
+                    ("kernel_memory", Unknown),
+                    ("time_to_attach", Costs),
+                ],
             ),
             (
                 |facts| {
@@ -453,7 +669,7 @@ mod tests {
                 &[("kernel_counters", Costs)],
             ),
             (
-                |facts| facts.lockdown = Some("none [confidentiality]".into()),
+                |facts| facts.lockdown = Ok("none [confidentiality]".into()),
                 1,
                 &[("lockdown", Stops)],
             ),

@@ -9,7 +9,13 @@ use crate::{
     cli::Run,
     exit::Failed,
     explain::{finding::BoundUnused, snapshot},
-    host::{btf, hidepid, mountinfo, netns, pid_namespace, reduce},
+    host::{
+        attempt, btf,
+        clock::{self, Offsets},
+        hidepid, mountinfo, mounts, netns, pid_namespace,
+        privileges::Tried,
+        reduce,
+    },
     probe::Served,
     startup,
 };
@@ -19,17 +25,20 @@ use crate::{
 pub(super) struct Facts {
     pub(super) kernel: String,
     pub(super) effective: CapabilitySet,
-    /// The mode of kernel lockdown; `None`: this kernel has none, or securityfs is
-    /// not mounted.
-    pub(super) lockdown: Option<String>,
-    /// The security modules that are active; `None`: as above.
-    pub(super) security_modules: Option<String>,
-    /// `kernel.unprivileged_bpf_disabled`
-    pub(super) unprivileged_bpf_disabled: Option<u32>,
+    /// What was tried that capabilities are for.
+    pub(super) tried: Tried,
+    /// The mode of kernel lockdown, or why it is not known.
+    pub(super) lockdown: Result<String, String>,
+    /// The security modules that are active, or why they are not known.
+    pub(super) security_modules: Result<String, String>,
+    /// `kernel.unprivileged_bpf_disabled`, or why it is not known.
+    pub(super) unprivileged_bpf_disabled: Result<u32, String>,
     /// The size of the kernel's BTF in bytes, or why it cannot be read.
     pub(super) btf: Result<u64, String>,
     /// Where they are mounted.
     pub(super) tracefs: Option<PathBuf>,
+    /// Whether it may be read, or why not.
+    pub(super) tracefs_is_readable: Result<(), String>,
     pub(super) cgroup2: Option<PathBuf>,
     pub(super) attached: Result<Attached, Refused>,
     /// Whether the kernel's own counters can be read, or why not.
@@ -38,6 +47,10 @@ pub(super) struct Facts {
     pub(super) hidepid: Option<String>,
     /// Whether that hides other users' processes from tracer.
     pub(super) hides_processes: bool,
+    /// Whether there is a /proc to ask for all this.
+    pub(super) has_proc: bool,
+    /// How far the clocks of this time namespace are ahead, or why that is not known.
+    pub(super) clock_offsets: Result<Offsets, String>,
     /// Whether this is the host's pid namespace.
     pub(super) is_host_pid_namespace: Option<bool>,
     pub(super) namespaces: Namespaces,
@@ -49,6 +62,8 @@ pub(super) struct Facts {
 #[derive(Clone, Debug)]
 pub(super) struct Attached {
     pub(super) served: Vec<Served>,
+    /// What `watch` would say is lost.
+    pub(super) degradations: Vec<String>,
     pub(super) took_ms: u64,
     /// Memory of the kernel's, bytes: of maps and of programs.
     pub(super) maps: u64,
@@ -80,14 +95,23 @@ pub(super) fn look() -> Facts {
     Facts {
         kernel: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
         effective: reduce::effective(),
-        lockdown: line("/sys/kernel/security/lockdown"),
-        security_modules: line("/sys/kernel/security/lsm"),
-        unprivileged_bpf_disabled: line("/proc/sys/kernel/unprivileged_bpf_disabled")
-            .and_then(|number| number.parse().ok()),
-        btf: fs::metadata(btf::PATH)
+        tried: attempt::privileges(reduce::effective()),
+        lockdown: of_securityfs("/sys/kernel/security/lockdown"),
+        security_modules: of_securityfs("/sys/kernel/security/lsm"),
+        unprivileged_bpf_disabled: line("/proc/sys/kernel/unprivileged_bpf_disabled").and_then(
+            |number| {
+                number
+                    .parse()
+                    .map_err(|_| format!("{number} is not a number"))
+            },
+        ),
+        // Opened, too: its size can be seen by who may not read it.
+        btf: fs::File::open(btf::PATH)
+            .and_then(|file| file.metadata())
             .map(|metadata| metadata.len())
             .map_err(|error| error.to_string()),
         tracefs: mounted("tracefs"),
+        tracefs_is_readable: mounts::tracefs_is_readable().map_err(|error| error.to_string()),
         cgroup2: mounted("cgroup2"),
         attached: attach(),
         counters: namespaces::here()
@@ -95,15 +119,35 @@ pub(super) fn look() -> Facts {
             .map_err(|error| error.to_string()),
         hidepid: mountinfo::hidepid(&mountinfo),
         hides_processes: hidepid::hides(),
+        has_proc: fs::read("/proc/self/stat").is_ok(),
+        clock_offsets: clock::read_offsets().map_err(|error| error.to_string()),
         is_host_pid_namespace: pid_namespace::is_hosts(),
         namespaces: reach(),
         bound_unused: snapshot::unlisted([]).0,
     }
 }
 
-fn line(path: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    Some(text.trim().to_owned())
+/// The text of a file, or why it is not known.
+fn line(path: &str) -> Result<String, String> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(format!("{path} does not exist"))
+        }
+        Err(error) => Err(format!("{path}: {error}")),
+    }
+}
+
+/// The same for a file system that need not be mounted.
+fn of_securityfs(path: &str) -> Result<String, String> {
+    line(path).map_err(|why| {
+        let is_mounted =
+            fs::read_dir("/sys/kernel/security").is_ok_and(|mut entries| entries.next().is_some());
+        match why.ends_with(" does not exist") && !is_mounted {
+            true => "securityfs is not mounted".to_owned(),
+            false => why,
+        }
+    })
 }
 
 fn attach() -> Result<Attached, Refused> {
@@ -124,6 +168,7 @@ fn attach() -> Result<Attached, Refused> {
     drop(probe);
     Ok(Attached {
         served: startup.served,
+        degradations: startup.degradations,
         took_ms,
         maps,
         programs,

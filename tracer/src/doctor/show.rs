@@ -9,6 +9,7 @@ use super::judge::{Diagnosis, Level};
 use crate::{
     cli::Format,
     output::{print, sanitize::harmless},
+    scope::NOT_SEEN,
 };
 
 /// Version of the object.
@@ -31,6 +32,7 @@ fn text(kernel: &str, diagnosis: &Diagnosis) -> String {
     for check in &diagnosis.checks {
         let mark = match check.level {
             Level::Fine => "ok",
+            Level::Unknown => "?",
             Level::Costs => "COSTS",
             Level::Stops => "STOPS",
         };
@@ -46,17 +48,26 @@ fn text(kernel: &str, diagnosis: &Diagnosis) -> String {
             let _ = writeln!(text, "{:34}→ {cost}", "");
         }
     }
+    text += "not seen on any host:\n";
+    for (what, instead) in NOT_SEEN {
+        let _ = writeln!(text, "       {what} (see: {instead})");
+    }
     text + &verdict(diagnosis) + "\n"
 }
 
 /// The one line.
 fn verdict(diagnosis: &Diagnosis) -> String {
     let costs = diagnosis.costs();
+    let unknown = match diagnosis.unknown() {
+        0 => String::new(),
+        1 => "; 1 thing is not known".to_owned(),
+        many => format!("; {many} things are not known"),
+    };
     match (&diagnosis.stopped, diagnosis.exit_code) {
         (Some(why), _) => format!("doctor: tracer cannot work here: {why}"),
-        (None, 0) => "doctor: tracer can do all of its job here".into(),
+        (None, 0) => format!("doctor: tracer can do all of its job here{unknown}"),
         (None, _) => format!(
-            "doctor: tracer can do its job here, but not all of it: {costs} things cost something"
+            "doctor: tracer can do its job here, but not all of it: {costs} things cost something{unknown}"
         ),
     }
 }
@@ -79,6 +90,7 @@ fn object(kernel: &str, diagnosis: &Diagnosis, time: Timestamp) -> String {
         "checks": checks.collect::<Vec<_>>(),
         "stopped": diagnosis.stopped,
         "exit_code": diagnosis.exit_code,
+        "not_seen": NOT_SEEN.iter().map(|(what, _)| what).collect::<Vec<_>>(),
         "text": verdict(diagnosis),
     });
     object.to_string()

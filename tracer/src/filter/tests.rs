@@ -16,7 +16,7 @@ struct Line {
 }
 
 /// A filter as it is typed.
-fn typed(line: &str) -> Option<Filter> {
+pub(super) fn typed(line: &str) -> Option<Filter> {
     let words = ["tracer"].into_iter().chain(line.split_whitespace());
     Some(Line::try_parse_from(words).ok()?.filter)
 }

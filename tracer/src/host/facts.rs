@@ -156,6 +156,8 @@ fn offsets(types: &KernelTypes<'_>) -> Config {
         task_comm: at("task_struct", "comm"),
         task_flags: at("task_struct", "flags"),
         task_files: at("task_struct", "files"),
+        task_parent: at("task_struct", "real_parent"),
+        task_tgid: at("task_struct", "tgid"),
         files_fdt: at("files_struct", "fdt"),
         fdt_max_fds: at("fdtable", "max_fds"),
         fdt_fd: at("fdtable", "fd"),

@@ -5,6 +5,7 @@
 //! network namespace.
 
 pub(crate) mod addresses;
+pub(crate) mod attempt;
 pub(crate) mod btf;
 pub(crate) mod clock;
 pub(crate) mod descriptors;

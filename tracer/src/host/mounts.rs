@@ -7,7 +7,6 @@ use std::{
     fs::{self, File},
     io,
     os::fd::AsFd,
-    path::Path,
 };
 
 use rustix::{
@@ -16,6 +15,40 @@ use rustix::{
 };
 
 use super::mountinfo;
+
+/// Where tracefs may be mounted.
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// Whether tracefs can be read.
+///
+/// # Errors
+/// It is mounted and may not be read, or it is not mounted.
+pub(crate) fn tracefs_is_readable() -> io::Result<()> {
+    let mut result = Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        "tracefs is not mounted",
+    ));
+    for path in TRACEFS {
+        match fs::read_dir(path).map(|mut entries| entries.next()) {
+            Ok(Some(_)) => return Ok(()),
+            // A directory that something could be mounted at.
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                // The first one that is there counts.
+                if result.as_ref().is_err_and(is_not_found) {
+                    let why = format!("{path} cannot be read: {error}");
+                    result = Err(io::Error::new(error.kind(), why));
+                }
+            }
+        }
+    }
+    result
+}
+
+fn is_not_found(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
 
 /// A private view of the file system; dropping it returns to the host's.
 pub(crate) struct PrivateView {
@@ -31,8 +64,8 @@ impl PrivateView {
     /// the file systems; the caller goes on without.
     pub(crate) fn with_missing_mounts(mountinfo: &str) -> io::Result<Option<Self>> {
         let is_mounted = |kind| mountinfo::mount_of(mountinfo, kind).is_some();
-        let needs_tracefs = !is_mounted("tracefs") && Path::new("/sys/kernel/tracing").is_dir();
-        let needs_cgroup2 = !is_mounted("cgroup2") && Path::new("/sys/fs/cgroup").is_dir();
+        let needs_tracefs = !is_mounted("tracefs") && is_directory("/sys/kernel/tracing")?;
+        let needs_cgroup2 = !is_mounted("cgroup2") && is_directory("/sys/fs/cgroup")?;
         if !needs_tracefs && !needs_cgroup2 {
             return Ok(None);
         }
@@ -54,6 +87,16 @@ impl PrivateView {
             mount("cgroup2", "/sys/fs/cgroup")?;
         }
         Ok(Some(view))
+    }
+}
+
+/// # Errors
+/// What is there may not be looked at.
+fn is_directory(path: &str) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) if is_not_found(&error) => Ok(false),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{path}: {error}"))),
     }
 }
 

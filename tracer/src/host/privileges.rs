@@ -9,8 +9,11 @@ pub(crate) struct Capability {
     pub(crate) set: Set,
     /// What it is for.
     pub(crate) purpose: &'static str,
-    /// What is lost without it; `None`: nothing works.
+    /// What is lost without it, if trying does not show otherwise; `None`: nothing works,
+    /// or what is refused says so by itself.
     pub(crate) cost: Option<&'static str>,
+    /// Nothing works without it.
+    pub(crate) is_needed: bool,
     /// Others that do as well (include/uapi/linux/capability.h).
     implied_by: Set,
     /// Kept for as long as tracer runs.
@@ -24,6 +27,7 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         set: Set::BPF,
         purpose: "to make maps and to load programs",
         cost: None,
+        is_needed: true,
         // Before CAP_BPF and CAP_PERFMON were split off it was all of them.
         implied_by: Set::SYS_ADMIN,
         is_kept: false,
@@ -33,6 +37,7 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         set: Set::PERFMON,
         purpose: "to attach to functions and tracepoints, and to read kernel memory",
         cost: None,
+        is_needed: true,
         implied_by: Set::SYS_ADMIN,
         is_kept: false,
     },
@@ -40,9 +45,9 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         name: "CAP_NET_ADMIN",
         set: Set::NET_ADMIN,
         purpose: "to attach cgroup_skb programs",
-        cost: Some(
-            "cgroup_skb cannot be attached: no listen-queue drops where function hooks are refused",
-        ),
+        // Attaching is tried, and other capabilities may do: what is refused then is said.
+        cost: None,
+        is_needed: false,
         implied_by: Set::empty(),
         // SIOCGSKNS (net/socket.c) asks for it: in which namespace a socket is.
         is_kept: true,
@@ -54,6 +59,7 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         cost: Some(
             "file descriptors of other users' processes cannot be read: listeners that were open before tracer may stay without a name",
         ),
+        is_needed: false,
         implied_by: Set::empty(),
         is_kept: true,
     },
@@ -62,8 +68,9 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         set: Set::DAC_READ_SEARCH,
         purpose: "to list other users' file descriptors, and to read tracefs",
         cost: Some(
-            "other users' file descriptors cannot be listed, nor tracefs be read but by root: who holds ports and listeners may stay unknown, and tracepoints may not be attached",
+            "other users' file descriptors cannot be listed: who holds ports and listeners may stay unknown",
         ),
+        is_needed: false,
         implied_by: Set::DAC_OVERRIDE,
         is_kept: true,
     },
@@ -74,6 +81,7 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         cost: Some(
             "other network namespaces cannot be entered: their ports are counted but not explained",
         ),
+        is_needed: false,
         implied_by: Set::empty(),
         is_kept: true,
     },
@@ -95,19 +103,45 @@ impl Capability {
     }
 }
 
-/// Judges effective capabilities.
-pub(crate) fn judge(effective: Set) -> Privileges {
+/// What was tried and worked, whatever the capabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tried {
+    /// File descriptors of every other process can be listed; `None`: there was none.
+    pub(crate) lists_descriptors: Option<bool>,
+    /// It can be seen what they are; `None`: there was none.
+    pub(crate) sees_descriptors: Option<bool>,
+    /// Another network namespace can be entered; `None`: there was none.
+    pub(crate) enters_namespaces: Option<bool>,
+}
+
+impl Tried {
+    /// Whether what this capability is for works; `None`: that was not tried.
+    pub(crate) fn works(&self, capability: &Capability) -> Option<bool> {
+        match capability.set {
+            Set::DAC_READ_SEARCH => self.lists_descriptors,
+            Set::SYS_PTRACE => self.sees_descriptors,
+            Set::SYS_ADMIN => self.enters_namespaces,
+            _ => None,
+        }
+    }
+}
+
+/// Judges effective capabilities, after trying what can be tried without harm.
+pub(crate) fn judge(effective: Set, tried: &Tried) -> Privileges {
     let mut privileges = Privileges {
         missing: Vec::new(),
         costs: Vec::new(),
     };
     let lacking = CAPABILITIES.iter().filter(|one| !one.is_in(effective));
     for capability in lacking {
-        match capability.cost {
-            None => privileges.missing.push(capability.name),
-            Some(cost) => privileges
+        if capability.is_needed {
+            privileges.missing.push(capability.name);
+        } else if let Some(cost) = capability.cost
+            && tried.works(capability) != Some(true)
+        {
+            privileges
                 .costs
-                .push(format!("without {}, {cost}", capability.name)),
+                .push(format!("without {}, {cost}", capability.name));
         }
     }
     privileges
@@ -143,9 +177,15 @@ pub(crate) const COST_OF_NONE: &str = "--drop-all: who holds ports is not known,
 mod tests {
     use super::*;
 
+    const NOT_TRIED: Tried = Tried {
+        lists_descriptors: None,
+        sees_descriptors: None,
+        enters_namespaces: None,
+    };
+
     #[test]
     fn root_lacks_nothing() {
-        let judged = judge(Set::all());
+        let judged = judge(Set::all(), &NOT_TRIED);
         assert_eq!(
             judged,
             Privileges {
@@ -157,16 +197,30 @@ mod tests {
 
     #[test]
     fn nobody_lacks_the_essential_two() {
-        let judged = judge(Set::empty());
+        let judged = judge(Set::empty(), &NOT_TRIED);
         assert_eq!(judged.missing, ["CAP_BPF", "CAP_PERFMON"]);
-        assert_eq!(judged.costs.len(), CAPABILITIES.len() - 2);
+        assert_eq!(judged.costs.len(), 3);
     }
 
     #[test]
     fn some_imply_others() {
-        let judged = judge(Set::SYS_ADMIN | Set::DAC_OVERRIDE);
+        let judged = judge(Set::SYS_ADMIN | Set::DAC_OVERRIDE, &NOT_TRIED);
         assert_eq!(judged.missing, [""; 0]);
-        assert_eq!(judged.costs.len(), 2);
+        // Attaching without CAP_NET_ADMIN is tried, and costs nothing that is known before.
+        assert!(!judged.costs.iter().any(|cost| cost.contains("cgroup_skb")));
+        assert_eq!(judged.costs.len(), 1);
+    }
+
+    #[test]
+    fn what_works_costs_nothing() {
+        let tried = Tried {
+            lists_descriptors: Some(true),
+            sees_descriptors: Some(false),
+            enters_namespaces: Some(true),
+        };
+        let judged = judge(Set::BPF | Set::PERFMON, &tried);
+        assert_eq!(judged.costs.len(), 1);
+        assert!(judged.costs[0].starts_with("without CAP_SYS_PTRACE, "));
     }
 
     #[test]

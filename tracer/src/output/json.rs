@@ -60,6 +60,7 @@ pub(super) fn startup(startup: &Startup) -> Value {
         "host": startup.host,
         "hooks": startup.served.iter().map(served).collect::<Vec<_>>(),
         "degradations": startup.degradations,
+        "unmatched": startup.unmatched,
         "clock": {
             "realtime": startup.clocks.realtime,
             "boottime": startup.clocks.boottime,

@@ -7,7 +7,7 @@ use aya::programs::{
 };
 
 use super::Place;
-use crate::host::plan::Target;
+use crate::host::{mounts, plan::Target};
 
 /// # Errors
 /// The kernel refuses to load or to attach; the error is the kernel's.
@@ -36,6 +36,9 @@ pub(super) fn load_and_attach(program: &mut Program, target: Target, place: &Pla
         Target::Tracepoint(category, name) => {
             let program: &mut TracePoint = program.try_into()?;
             program.load().map_err(brief)?;
+            // aya takes one that may not be read for one that is not there.
+            mounts::tracefs_is_readable()
+                .map_err(|error| anyhow::anyhow!(without_number(&error)))?;
             program.attach(category, name).map_err(brief)?;
         }
         Target::CgroupIngress => {

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::filter::{Facts, Filter};
+use crate::{
+    filter::{Facts, Filter},
+    record::Totals,
+};
 
 /// Most findings that are remembered as asked for; then the oldest are forgotten.
 const MOST: usize = 65_536;
@@ -17,6 +20,8 @@ pub(super) struct Chosen {
     run: [Value; 2],
     /// Of censuses and queues that chosen failures refer to.
     findings: BTreeSet<u64>,
+    /// Whether a failure met the filter.
+    has_any: bool,
 }
 
 impl Chosen {
@@ -25,6 +30,20 @@ impl Chosen {
             filter,
             run: [Value::Null, Value::Null],
             findings: BTreeSet::new(),
+            has_any: false,
+        }
+    }
+
+    /// The filter in words, if no failure met it.
+    pub(super) fn unmet(&self) -> Option<String> {
+        let is_unmet = !self.filter.is_off() && !self.has_any;
+        is_unmet.then(|| self.filter.words().join(", "))
+    }
+
+    /// Leaves in totals what was asked for.
+    pub(super) fn narrow(&self, totals: &mut Totals) {
+        if !self.filter.is_off() {
+            self.filter.narrow(totals, |_| true);
         }
     }
 
@@ -45,6 +64,7 @@ impl Chosen {
             Some("event") => {
                 let is_wanted = self.filter.wants(&Facts::from(record));
                 if is_wanted {
+                    self.has_any = true;
                     self.note(&record["census"]);
                     self.note(&record["queue"]);
                 }

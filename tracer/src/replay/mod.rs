@@ -16,7 +16,7 @@ use crate::{
     capture::files::{Captures, time},
     cli::{Format, Replay},
     exit::{Failed, is_broken_pipe},
-    output::{Output, say},
+    output::{Output, sanitize::printable, say},
 };
 use chosen::Chosen;
 use pace::Pace;
@@ -67,6 +67,8 @@ struct Player {
     run: Option<[Value; 2]>,
     unknown: u64,
     misshapen: u64,
+    /// All records were read.
+    is_over: bool,
 }
 
 impl Player {
@@ -83,6 +85,7 @@ impl Player {
             run: None,
             unknown: 0,
             misshapen: 0,
+            is_over: false,
         }
     }
 
@@ -109,6 +112,7 @@ impl Player {
                 return Ok(Some(record));
             }
         }
+        self.is_over = true;
         Ok(None)
     }
 
@@ -134,6 +138,10 @@ impl Player {
                     self.run = Some(run);
                 }
             }
+            Ok(Parsed::Totals(mut totals)) => {
+                self.chosen.narrow(&mut totals);
+                self.output.record(Parsed::Totals(totals).record())?;
+            }
             Ok(parsed) => self.output.record(parsed.record())?,
             Err(Unread::UnknownType) => self.unknown += 1,
             Err(Unread::Misshapen) => self.misshapen += 1,
@@ -142,6 +150,12 @@ impl Player {
     }
 
     fn tell_unread(&self) {
+        if let Some(filter) = self.chosen.unmet().filter(|_| self.is_over) {
+            say(&format!(
+                "tracer: no failure in these files passes the filter ({})",
+                printable(filter.as_bytes())
+            ));
+        }
         if self.unknown > 0 {
             say(&format!(
                 "tracer: records of kinds that this version does not know: {}; --format json shows them",

@@ -95,6 +95,7 @@ fn startup(record: &Value) -> Option<Startup> {
         host: get(record, "host")?,
         served: get(record, "hooks")?,
         degradations: get(record, "degradations")?,
+        unmatched: get(record, "unmatched").unwrap_or_default(),
         // Told to reports; nothing of it is shown.
         clocks: Clocks::default(),
         netns: None,

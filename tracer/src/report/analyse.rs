@@ -283,7 +283,7 @@ impl Analysis {
             "census" => record::census(record).map(|census| self.census(record, census)),
             "queue" => record::queue(record).map(|queue| self.queue(record, queue)),
             "totals" => {
-                self.runs.current().totals = Some(runs::totals(record));
+                self.runs.current().totals = Some(runs::totals(record, &self.filter.only));
                 Some(())
             }
             "gap" => self.not_written(record, time),

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::filter::Filter;
+
 use super::record::{LIST, amount, list, name, sentence, time};
 
 /// Runs that are told one by one.
@@ -171,21 +173,26 @@ fn startup(record: &Value) -> Run {
     }
 }
 
-pub(super) fn totals(record: &Value) -> Totals {
-    let rows = record["kernel"].as_array().map_or(0, Vec::len);
+/// `only`: what was asked for; other rows are left out of all numbers.
+pub(super) fn totals(record: &Value, only: &Filter) -> Totals {
+    let rows = |name: &str| record[name].as_array().into_iter().flatten();
+    let kernel_rows = || rows("kernel").filter(|row| only.wants_compared(row));
+    let unwanted = rows("counts").filter(|row| !only.wants_counted(row));
+    let gone = unwanted.map(|row| amount(&row["count"]));
+    let gone = gone.fold(0, u64::saturating_add);
     Totals {
         is_final: record["final"] == true,
-        counted: amount(&record["counted"]),
+        counted: amount(&record["counted"]).saturating_sub(gone),
         described: amount(&record["described"]),
         summed: amount(&record["summed"]),
         lost: amount(&record["lost"]),
-        filtered: amount(&record["filtered"]),
+        filtered: amount(&record["filtered"]).saturating_sub(gone),
         malformed: amount(&record["malformed"]),
         unplaced: amount(&record["unplaced"]),
         unjudged: amount(&record["unjudged"]),
         meanwhile: amount(&record["meanwhile"]),
-        kernel: list(&record["kernel"], ROWS).map(kernel).collect(),
-        more: u64::try_from(rows.saturating_sub(ROWS)).unwrap_or(u64::MAX),
+        kernel: kernel_rows().take(ROWS).map(kernel).collect(),
+        more: kernel_rows().skip(ROWS).fold(0, |more, _| more + 1),
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Run {
     /// Purpose, tier, exactness, programs.
     pub(super) hooks: Vec<[String; 4]>,
     pub(super) degradations: Vec<String>,
+    /// What the filter asks for in vain, when tracer started.
+    pub(super) unmatched: Vec<String>,
 }
 
 impl Run {
@@ -60,6 +62,11 @@ impl Run {
             hooks: hooks.collect(),
             degradations: startup
                 .degradations
+                .iter()
+                .map(|sentence| words::harmless(sentence))
+                .collect(),
+            unmatched: startup
+                .unmatched
                 .iter()
                 .map(|sentence| words::harmless(sentence))
                 .collect(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, set_child_subreaper};
 use tokio::{
     process::{self, Command},
     runtime::Handle,
@@ -76,6 +76,8 @@ pub(super) struct Child {
     process: Option<process::Child>,
     /// A signal has been passed on; the next one ends tracer.
     was_signalled: bool,
+    /// An orphan that had ended when [`Child::reap`] last looked.
+    ended: Option<libc::pid_t>,
 }
 
 impl Child {
@@ -83,6 +85,7 @@ impl Child {
         Self {
             process: None,
             was_signalled: false,
+            ended: None,
         }
     }
 
@@ -90,6 +93,9 @@ impl Child {
         let Some((program, arguments)) = command.split_first() else {
             return Ok(Self::none());
         };
+        // Orphans among its descendants become children of tracer, by which they are
+        // recognised (filter/tree.rs). Where this fails, they are not.
+        let _ = set_child_subreaper(Some(rustix::process::getpid()));
         let process = Command::new(program)
             .args(arguments)
             .spawn()
@@ -104,6 +110,7 @@ impl Child {
         Ok(Self {
             process: Some(process),
             was_signalled: false,
+            ended: None,
         })
     }
 
@@ -125,6 +132,28 @@ impl Child {
         Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
     }
 
+    /// Once a second: buries orphans that tracer adopted from the command. Other children
+    /// of tracer's are waited for at once by whoever started them, so what was there a
+    /// second ago already is nobody's.
+    pub(super) fn reap(&mut self) {
+        let Some(command) = self.process.as_ref().and_then(process::Child::id) else {
+            return;
+        };
+        let mut is_old = false;
+        while let Some(pid) = first_ended().filter(|pid| pid.cast_unsigned() != command) {
+            is_old |= self.ended == Some(pid);
+            if !is_old {
+                self.ended = Some(pid);
+                return;
+            }
+            // SAFETY: no status is asked for; it has ended, so this does not wait.
+            if unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) } != pid {
+                break;
+            }
+        }
+        self.ended = None;
+    }
+
     /// Hands a signal to the running command, whose end then ends tracer too.
     /// `false`: there is none, or it has had its chance.
     pub(super) fn pass_on(&mut self, signal: Signal) -> bool {
@@ -141,4 +170,20 @@ impl Child {
         let _ = kill_process(pid, signal);
         true
     }
+}
+
+/// A child that has ended and that nobody has waited for, if there is one.
+fn first_ended() -> Option<libc::pid_t> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is writable and of the type that the call fills in.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: all zeros is a valid siginfo_t.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: of a child that has ended it is set, else it is zero.
+    let pid = unsafe { info.si_pid() };
+    (pid != 0).then_some(pid)
 }

@@ -30,11 +30,17 @@ const KNOWN: usize = 4096;
 /// How often room is made in the kernel side's table.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// The last failure of a process or listener that was described one by one.
+pub(super) struct Known {
+    pub(super) failure: Failure,
+    /// It is of the command's process tree, if only that is wanted.
+    pub(super) is_ours: bool,
+}
+
 /// See the first line.
 pub(super) struct Ledger {
     counters: Counters,
-    /// The last failure of each that was described one by one.
-    known: HashMap<Key, Failure>,
+    known: HashMap<Key, Known>,
     /// How many undescribed failures of each are in events already.
     summed: HashMap<Key, u64>,
     /// The sum of those.
@@ -71,9 +77,14 @@ impl Ledger {
     }
 
     /// Remembers whose failure this is.
-    pub(super) fn note(&mut self, event: &Decoded, failure: &Failure) {
+    pub(super) fn note(&mut self, event: &Decoded, failure: &Failure, is_ours: bool) {
         let key = key(event);
-        if let Some(known) = self.known.get_mut(&key) {
+        if let Some(Known {
+            failure: known,
+            is_ours: was_ours,
+        }) = self.known.get_mut(&key)
+        {
+            *was_ours |= is_ours;
             // Who accepts may change, and holders may come and go.
             if known.process != failure.process || known.holders != failure.holders {
                 known.process.clone_from(&failure.process);
@@ -84,16 +95,17 @@ impl Ledger {
             known.asked = failure.asked;
             known.remote = failure.remote;
         } else if self.known.len() < KNOWN {
-            self.known.insert(key, failure.clone());
+            let failure = failure.clone();
+            self.known.insert(key, Known { failure, is_ours });
         }
     }
 
     /// An event for each process and listener with failures that were counted since the
-    /// last time and are in no event yet.
+    /// last time and are in no event yet, and whether it is of the command's tree.
     ///
     /// # Errors
     /// The counters cannot be read.
-    pub(super) fn sums(&mut self, attributor: &mut Attributor) -> Result<Vec<Failure>> {
+    pub(super) fn sums(&mut self, attributor: &mut Attributor) -> Result<Vec<(Failure, bool)>> {
         let undescribed = self.counters.undescribed()?;
         let now = Timestamp::now();
         if undescribed == self.seen {
@@ -110,12 +122,17 @@ impl Ledger {
             *summed += count;
             self.summed_in_all += count;
             let known = self.known.get(&key);
-            let like = known.cloned().or_else(|| unseen(&key, attributor));
-            sums.extend(like.map(|like| Failure {
-                count,
-                since: Some(self.since),
-                time: now,
-                ..without_addresses(like, tally.about)
+            let is_ours = known.is_some_and(|known| known.is_ours);
+            let like = known.map(|known| known.failure.clone());
+            let like = like.or_else(|| attributor.of_party(&key));
+            sums.extend(like.map(|like| {
+                let sum = Failure {
+                    count,
+                    since: Some(self.since),
+                    time: now,
+                    ..without_addresses(like, tally.about)
+                };
+                (sum, is_ours)
             }));
         }
         self.seen = undescribed;
@@ -123,40 +140,46 @@ impl Ledger {
         Ok(sums)
     }
 
-    /// Who failed how often, most often first.
-    pub(super) fn by(&self, tallies: &Tallies, attributor: &mut Attributor) -> Vec<By> {
-        let mut by: Vec<By> = tallies
-            .by
-            .iter()
-            .map(|(key, tally)| {
-                let known = self.known.get(key).cloned();
-                let known = known.or_else(|| unseen(key, attributor));
-                let process = known
-                    .as_ref()
-                    .and_then(|it| Some(it.process.as_ref()?.0.clone()));
-                let listener = match key.party {
-                    Party::Listener(inode) => Some(Listener {
-                        inode,
-                        local: known.as_ref().and_then(|known| known.local),
-                    }),
-                    _ => None,
-                };
-                By {
-                    netns: key.netns,
-                    kind: key.kind,
-                    cause: key.cause,
-                    process,
-                    listener,
-                    counted: tally.counted,
-                    described: tally
-                        .counted
-                        .saturating_sub(tally.undescribed)
-                        .saturating_sub(tally.filtered),
-                }
-            })
-            .collect();
-        by.sort_by(|one, other| other.counted.cmp(&one.counted));
-        by
+    /// Who failed how often, most often first; those that `is_wanted`.
+    pub(super) fn by(
+        &self,
+        tallies: &Tallies,
+        attributor: &mut Attributor,
+        is_wanted: impl Fn(&Key, Option<&Failure>, bool) -> bool,
+    ) -> Vec<By> {
+        let mut all = Vec::new();
+        for (key, tally) in &tallies.by {
+            let known = self.known.get(key);
+            let is_ours = known.is_some_and(|known| known.is_ours);
+            let unseen = match known {
+                Some(_) => None,
+                None => attributor.of_party(key),
+            };
+            let known = known.map(|known| &known.failure).or(unseen.as_ref());
+            if !is_wanted(key, known, is_ours) {
+                continue;
+            }
+            let process = known.and_then(|it| Some(it.process.as_ref()?.0.clone()));
+            let listener = match key.party {
+                Party::Listener(inode) => Some(Listener {
+                    inode,
+                    local: known.and_then(|known| known.local),
+                }),
+                _ => None,
+            };
+            let described = tally.counted.saturating_sub(tally.undescribed);
+            all.push(By {
+                netns: key.netns,
+                kind: key.kind,
+                cause: key.cause,
+                process,
+                listener,
+                counted: tally.counted,
+                described: described.saturating_sub(tally.filtered),
+            });
+        }
+        all.sort_by(|one, other| other.counted.cmp(&one.counted));
+        all
     }
 
     /// Decides about SYNs that came when the request queue stood exactly at its limit: the
@@ -237,11 +260,6 @@ fn key(event: &Decoded) -> Key {
             false => Party::Process(raw.caller.tgid, raw.caller.start_ns),
         },
     }
-}
-
-/// A failure of which none was described: what /proc tells about whose it is.
-fn unseen(key: &Key, attributor: &mut Attributor) -> Option<Failure> {
-    attributor.of_party(key)
 }
 
 /// A failure that stands for others: with the address that all of them were about, if it

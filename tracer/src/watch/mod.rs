@@ -133,6 +133,10 @@ async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> R
     let command = Waiting::new(&arguments.command)?;
     give_up_privileges(arguments, &probe, &mut startup, &output)?;
     let mut session = Session::new(probe, early, arguments, output)?;
+    startup.unmatched = session.unmatched();
+    for sentence in &startup.unmatched {
+        say(&format!("tracer: {}", printable(sentence.as_bytes())));
+    }
     session.start(&startup)?;
     let mut child = command.spawn()?;
     let period = interval.unwrap_or(NEVER);
@@ -195,7 +199,10 @@ async fn watch_until(
             code = child.exited() => return Ok(Reason::CommandExited(code?)),
             () = sleep_until(deadline) => return Ok(Reason::Duration),
             _ = interval.tick() => session.totals(false)?,
-            _ = housekeeping.tick() => session.housekeeping()?,
+            _ = housekeeping.tick() => {
+                child.reap();
+                session.housekeeping()?;
+            }
             ready = session.wait() => match ready.context("the ring buffer cannot be polled")? {
                 Ready::Ring => session.drain(BATCH)?,
                 Ready::Finding(answer) => session.found(answer)?,

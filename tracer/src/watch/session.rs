@@ -11,8 +11,8 @@ use crate::{
     cli::Run,
     decode::decode,
     explain::{closers::Closers, worker::Answer},
-    filter::{Facts, Filter},
-    host::plan::Purpose,
+    filter::{Facts, Filter, Host, Part, Person, Tree, Who},
+    host::{pid_namespace, plan::Purpose},
     metrics::Question,
     model::{Failure, Netns},
     output::{Asked, Output, say},
@@ -20,7 +20,7 @@ use crate::{
     reconcile::reconcile,
     record::{End, Record, Totals},
     source::{
-        counters::{Counters, Health, Tallies},
+        counters::{Counters, Health, Key, Party, Tallies},
         live::Live,
     },
     startup::Startup,
@@ -38,6 +38,8 @@ pub(super) struct Session {
     explainer: Explainer,
     output: Output,
     filter: Filter,
+    /// The processes of the command, if only their failures are wanted.
+    tree: Option<Tree>,
     wanted: Option<u64>,
     shown: u64,
     /// Described by the kernel side, and not asked for.
@@ -114,6 +116,7 @@ impl Session {
             explainer: Explainer::new(closers, sees_accepts)?,
             output,
             filter: arguments.filter.clone(),
+            tree: tree(arguments),
             wanted: arguments.count.map(Into::into),
             shown: 0,
             hidden: 0,
@@ -124,6 +127,21 @@ impl Session {
             verbose: arguments.verbose,
             log,
             _probe: probe,
+        })
+    }
+
+    /// What the filter asks for and nothing is now, as sentences.
+    pub(super) fn unmatched(&mut self) -> Vec<String> {
+        if !self.filter.says_whose() {
+            return Vec::new();
+        }
+        let processes = match self.filter.is_about_processes() {
+            true => self.attributor.everyone(),
+            false => Vec::new(),
+        };
+        self.filter.unmatched(&Host {
+            netns: self.namespaces.all().collect(),
+            processes: processes.iter().map(Person::from).collect(),
         })
     }
 
@@ -194,8 +212,10 @@ impl Session {
         });
         let mut failure = self.attributor.attribute(&event);
         failure.netns_name = self.namespaces.name(failure.life());
-        self.ledger.note(&event, &failure);
-        if !self.wants(&failure) {
+        let tree = self.tree.as_mut();
+        let is_ours = tree.is_none_or(|tree| tree.wants(&event.raw, &failure));
+        self.ledger.note(&event, &failure, is_ours);
+        if !is_ours || !self.wants(&failure) {
             self.hidden += 1;
             return Ok(());
         }
@@ -217,11 +237,12 @@ impl Session {
             self.namespaces.read_again();
             self.ledger.decide(&self.namespaces.deltas())?;
         }
-        for mut sum in self.ledger.sums(&mut self.attributor)? {
+        let has_tree = self.tree.is_some();
+        for (mut sum, is_ours) in self.ledger.sums(&mut self.attributor)? {
             if sum.netns_name.is_none() {
                 sum.netns_name = self.namespaces.name(sum.life());
             }
-            if !self.wants(&sum) {
+            if (has_tree && !is_ours) || !self.wants(&sum) {
                 self.hidden_sums += sum.count;
                 continue;
             }
@@ -312,14 +333,25 @@ impl Session {
     fn count(&mut self, is_final: bool) -> Result<Totals> {
         let reading = Reading::take(self.ledger.counters(), &mut self.namespaces)?;
         let health = self.health(&reading.tallies)?;
-        Ok(Totals {
+        let is_filtered = !self.filter.is_off() || self.tree.is_some();
+        let (filter, namespaces) = (&self.filter, &self.namespaces);
+        let has_tree = self.tree.is_some();
+        let is_wanted = |key: &Key, known: Option<&Failure>, is_ours: bool| {
+            (!has_tree || is_ours)
+                && (filter.is_off() || {
+                    let name = namespaces.name(key.netns);
+                    filter.wants_part(&part(key, name.as_deref(), known))
+                })
+        };
+        let by = (self.ledger).by(&reading.tallies, &mut self.attributor, is_wanted);
+        let mut totals = Totals {
             time: Timestamp::now(),
             since: self.since,
             is_final,
             health,
             filtered_in_kernel: reading.tallies.all().filtered,
             malformed: self.malformed,
-            by: self.ledger.by(&reading.tallies, &mut self.attributor),
+            by,
             rows: reconcile(
                 &reading.since(&self.baseline),
                 health.unplaced,
@@ -328,7 +360,13 @@ impl Session {
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             counts: reading.counts,
             netns_names: self.namespaces.names(),
-        })
+        };
+        if is_filtered {
+            let tree = self.tree.as_ref();
+            let is_place = |netns| tree.is_none_or(|tree| tree.is_in(netns));
+            self.filter.narrow(&mut totals, is_place);
+        }
+        Ok(totals)
     }
 
     /// Shows what is left, the totals and the end.
@@ -353,6 +391,38 @@ impl Session {
         }))?;
         Ok(self.output.finish()?)
     }
+}
+
+/// A row of totals, as filters look at it.
+fn part<'a>(key: &Key, name: Option<&'a str>, known: Option<&'a Failure>) -> Part<'a> {
+    let process = known.and_then(|known| known.process.as_ref());
+    let process = process.map(|(process, _)| Person::from(process));
+    let who = match (key.party, known.and_then(|known| known.local)) {
+        (Party::Listener(_), Some(local)) => {
+            let holders = known.map_or(&[][..], |known| &known.holders);
+            let people = holders.iter().map(Person::from).chain(process);
+            Who::Listener(local, people.collect())
+        }
+        (Party::Process(..), _) => match process {
+            Some(process) => Who::Caller(process),
+            None => Who::Everyone,
+        },
+        _ => Who::Everyone,
+    };
+    Part {
+        netns: key.netns.inum,
+        netns_name: name,
+        kind: key.kind,
+        cause: key.cause,
+        who,
+    }
+}
+
+/// The processes of the command, where they are all that is wanted and can be recognised
+/// (as in [`crate::startup::attach`]).
+fn tree(arguments: &Run) -> Option<Tree> {
+    let is_wanted = arguments.is_about_command() && pid_namespace::is_hosts() != Some(false);
+    is_wanted.then(|| Tree::below(std::process::id()))
 }
 
 fn kernel_log(probe: &mut Probe) -> Result<Log> {

@@ -13,8 +13,8 @@ use crate::netns::Namespace;
 use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
-    boot, bpf, census, cost, export, fair, faults, guest, hostile, limits, metrics, readme, record,
-    replay, report, say, snapshot, surroundings, trust, who,
+    boot, bpf, census, cost, export, fair, family, faults, guest, hostile, limits, metrics, readme,
+    record, replay, report, say, snapshot, surroundings, trust, who,
 };
 
 /// A test of the command line.
@@ -249,6 +249,18 @@ pub(crate) const ALL: &[CliTest] = &[
         run: who::in_kernel,
     },
     CliTest {
+        name: "cli/who-command",
+        run: family::tree,
+    },
+    CliTest {
+        name: "cli/who-namespace",
+        run: who::namespace,
+    },
+    CliTest {
+        name: "cli/who-nobody",
+        run: who::nobody,
+    },
+    CliTest {
         name: "cli/who-drops",
         run: who::drops,
     },
@@ -299,6 +311,18 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/fault-hidden-proc",
         run: surroundings::hidden_proc,
+    },
+    CliTest {
+        name: "cli/fault-time-namespace",
+        run: surroundings::time_namespace,
+    },
+    CliTest {
+        name: "cli/fault-one-capability",
+        run: surroundings::one_capability,
+    },
+    CliTest {
+        name: "cli/fault-not-known",
+        run: surroundings::not_known,
     },
     CliTest {
         name: "cli/fault-read-only",
@@ -358,6 +382,7 @@ pub(crate) fn kernel_has_a_part(name: &str) -> bool {
         "cli/privileges",
         "cli/selftest",
         "cli/snapshot-not-root",
+        "cli/who-command",
         "cli/who-drops",
     ];
     YES.contains(&name)

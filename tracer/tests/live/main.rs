@@ -15,6 +15,7 @@ mod counters;
 mod expect;
 mod export;
 mod fair;
+mod family;
 mod faults;
 mod guest;
 mod hostile;
@@ -113,6 +114,9 @@ fn child(role: &[String]) -> Result<i32> {
         [name] if name == "wait" => {
             std::thread::sleep(limits::event());
             Ok(0)
+        }
+        [name, ..] if name == "fail" || name == "leave" || name == "family" => {
+            family::play(role).map(|()| 0)
         }
         [name, signal] if name == "die" => {
             sys::signal(i32::try_from(std::process::id())?, signal.parse()?)?;

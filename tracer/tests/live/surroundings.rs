@@ -380,3 +380,117 @@ pub(crate) fn bpf_forbidden(path: &Path) -> Result<()> {
     );
     Ok(())
 }
+
+/// Clocks of a time namespace are off; events are dated right, and processes are found by
+/// their start times.
+pub(crate) fn time_namespace(path: &Path) -> Result<()> {
+    if limits::in_guest() || !Path::new("/proc/self/ns/time").exists() {
+        return Err(Skip::because("needs unshare(1) and time namespaces"));
+    }
+    let desert = Desert::new()?;
+    let role = desert.role("on-time")?;
+    let inside = |verb: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--time", "--boottime", "86400", "--monotonic", "3600"]);
+        command.args(["--fork", "--kill-child"]).arg(path).arg(verb);
+        command.stdin(std::process::Stdio::null());
+        command
+    };
+    let mut command = inside("watch");
+    command.args(["--netns", &desert.space.inum.to_string()]);
+    command.args(["--count", "1", "--duration", "20s"]);
+    let tracer = started(command)?;
+    fail_once(&role)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    ensure!(tracer.ended()?.success(), "{}", tracer.stderr());
+    let events = tracer.events_in(desert.space.inum);
+    let [event] = &events[..] else {
+        anyhow::bail!("one event was to come: {events:?}");
+    };
+    // Right to the day, and to the minute: what the caller saw, by the caller's clock.
+    let off = seconds(event["time"].as_str().unwrap_or_default())?.abs_diff(now.as_secs());
+    ensure!(off < 60, "off by {off} s: {event}");
+    ensure!(event["process"]["exe"].is_string(), "{event}");
+    // As the kernel counts, not as the namespace does.
+    let uptime = std::fs::read_to_string("/proc/uptime")?;
+    let uptime: f64 = uptime.split(' ').next().unwrap_or_default().parse()?;
+    let boottime = tracer.startup["clock"]["boottime"].as_f64().unwrap_or(0.0) / 1e9;
+    ensure!((boottime - uptime).abs() < 600.0, "{boottime} {uptime}");
+    let object = diagnosis(&output(inside("doctor").args(JSON))?)?;
+    expect_level(&object, "time_namespace", "ok", "+86400 s")
+}
+
+/// CAP_SYS_ADMIN alone attaches what CAP_NET_ADMIN is for: no loss is claimed that is none,
+/// and what may not be read is not called missing.
+pub(crate) fn one_capability(path: &Path) -> Result<()> {
+    const CLIENTS: usize = 6;
+    needs_speed()?;
+    let copy = PublicCopy::of(path)?;
+    let alone = |command: &mut Command| without(command, !ADMIN);
+    let mut command = tracer::command(&copy.0);
+    alone(&mut command);
+    command.args(["--hooks", "portable"]);
+    let tracer = started(command)?;
+    let degradations = tracer.startup["degradations"].to_string();
+    let claims = degradations.contains("cgroup_skb cannot be attached");
+    let is_seen = tracer.hook("syn_drop").0 == "portable";
+    ensure!(is_seen && !claims, "{}", tracer.startup);
+    // It does see drops: as many as the kernel counts.
+    let space = Namespace::new()?;
+    let server = Role::start(&space, "full")?;
+    server.ok("listener tcp4 127.0.0.1:8080 0")?;
+    let client = Role::start(&space, "client")?;
+    client.connects("tcp4", CLIENTS, "127.0.0.1:8080")?;
+    let is_told = tracer.await_events(space.inum, |events| !events.is_empty());
+    let drops = crate::counters::Counters::read(&space)?.listen_drops;
+    ensure!(is_told && drops > 0, "{drops} drops, and none was told");
+    let records = tracer.stop()?;
+    ensure!(
+        !degradations.contains("tracefs not found"),
+        "{degradations}"
+    );
+    let (tier, _, reason) = tracer.hook("bind");
+    let is_refused = reason.contains("cannot be read: Permission denied");
+    ensure!(tier != "none" || is_refused, "{tier}: {reason}");
+    ensure!(!records.is_empty(), "no records");
+    let object = doctor(&copy.0, alone)?;
+    expect_level(&object, "CAP_NET_ADMIN", "ok", "")?;
+    expect_level(&object, "CAP_SYS_PTRACE", "costs", "tried, and refused")?;
+    expect_level(
+        &object,
+        "CAP_DAC_READ_SEARCH",
+        "costs",
+        "tried, and refused",
+    )
+}
+
+/// What cannot be found out is not called ok.
+pub(crate) fn not_known(path: &Path) -> Result<()> {
+    needs_speed()?;
+    let bare = |command: &mut Command| {
+        with_mounts(command, || {
+            guest::mount("none", "/sys/kernel/security", "tmpfs", 0)
+        });
+    };
+    let object = doctor(path, bare)?;
+    for name in ["lockdown", "security_modules"] {
+        expect_level(
+            &object,
+            name,
+            "unknown",
+            "not known: securityfs is not mounted",
+        )?;
+    }
+    let text = object["text"].as_str().unwrap_or_default();
+    ensure!(text.contains("not known"), "{text}");
+    Ok(())
+}
+
+/// Seconds since the epoch of `2026-01-31T03:00:00.000000Z`, as date(1) has it.
+fn seconds(time: &str) -> Result<u64> {
+    let output = output(Command::new("date").args(["-u", "+%s", "-d", time]))?;
+    let text = String::from_utf8(output.stdout)?;
+    text.trim()
+        .parse()
+        .with_context(|| format!("{time}: {text}"))
+}

@@ -91,6 +91,13 @@ fn counts(state: &State, width: usize) -> Line<'static> {
     let mut right = Vec::new();
     if let Some(only) = &state.scene.only {
         right.push(Span::styled(format!("only {only}  "), bold()));
+        let unmatched = data.run.as_ref().map_or(0, |run| run.unmatched.len());
+        if unmatched > 0 && data.seen == 0 {
+            right.push(Span::styled(
+                format!("{unmatched} not found at start (m)  "),
+                paint.remarkable(),
+            ));
+        }
     }
     if let Some(capture) = &state.scene.capture {
         right.push(Span::raw(format!("kept in {capture} ")));

@@ -70,6 +70,16 @@ pub(super) fn messages(state: &State, width: usize) -> Vec<Line<'static>> {
     let Some(run) = &data.run else {
         return lines;
     };
+    if !run.unmatched.is_empty() {
+        lines.push(Line::default());
+        let title = " What the filter asked for in vain when tracer started";
+        lines.push(Line::styled(title, bold().underlined()));
+    }
+    for sentence in &run.unmatched {
+        let text = format!(" {sentence}");
+        let style = ratatui::style::Style::new();
+        lines.extend(paragraph(&text, width - 1, 3, style));
+    }
     lines.push(Line::default());
     let title = " What cannot be seen here, or not exactly";
     lines.push(Line::styled(title, bold().underlined()));

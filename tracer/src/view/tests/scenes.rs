@@ -214,6 +214,7 @@ pub(super) fn startup() -> Startup {
         (Purpose::SynDrop, Tier::Portable),
     ];
     Startup {
+        unmatched: Vec::new(),
         time: at(0),
         kernel: "6.12.48".to_owned(),
         boot_id: "b".to_owned(),
