@@ -15,6 +15,7 @@ use crate::{
     kernel::{Address, Sock, current_task},
     listeners,
     maps::{COUNTS, EVENTS, HEALTH, WOKEN},
+    verification,
 };
 
 /// A failure that has been decided on.
@@ -76,16 +77,19 @@ pub fn unjudged() {
 fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnce(&mut Event)) {
     let net = failure.sk.net();
     let netns = net.inum();
-    count(ctx, CountKey::new(netns, failure.kind, failure.cause));
-    if !filter::wants(failure.kind, failure.cause, netns) {
-        add(slot::FILTERED);
-        return;
+    let is_verification = verification::takes(netns);
+    if !is_verification {
+        count(ctx, CountKey::new(netns, failure.kind, failure.cause));
+        if !filter::wants(failure.kind, failure.cause, netns) {
+            add(slot::FILTERED);
+            return;
+        }
     }
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     // What is not described for want of an allowance or of room in the ring is known
     // by what is missing: counted, less described and filtered.
-    if !allowance::take(failure.kind, now) {
+    if !is_verification && !allowance::take(failure.kind, now) {
         return;
     }
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
@@ -122,7 +126,9 @@ fn report(ctx: &impl EbpfContext, failure: Failure, ends: Ends, fill: impl FnOnc
     }
     fill(event);
     entry.submit(wake_up(now));
-    add(slot::DESCRIBED);
+    if !is_verification {
+        add(slot::DESCRIBED);
+    }
 }
 
 /// Whether to wake the reader for this record. A wake-up is an interrupt that

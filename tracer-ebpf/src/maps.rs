@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
 };
-use tracer_common::{CHUNKS, Chunk, CountKey, Cursor, Kind, RING_BYTES, Task, slot};
+use tracer_common::{CHUNKS, Chunk, CountKey, Cursor, Kind, RING_BYTES, Task, Verification, slot};
 
 /// Descriptions, on their way to user space.
 #[map]
@@ -26,6 +26,10 @@ pub static COUNTS: PerCpuHashMap<CountKey, u64> = PerCpuHashMap::with_max_entrie
 /// Counters about tracer itself, see [`slot`].
 #[map]
 pub static HEALTH: PerCpuArray<u64> = PerCpuArray::with_max_entries(slot::LEN, 0);
+
+/// The namespace of the verification, see [`Verification`]; user space writes it.
+#[map]
+pub static VERIFICATION: Array<Verification> = Array::with_max_entries(1, 0);
 
 /// Who opened and who accepts from a listener; key: address of its `sock`.
 #[map]

@@ -100,6 +100,10 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
     let mut probe = Probe::load(&facts.config, &filter, arguments.verbose).map_err(refused)?;
     closers::provide(&mut probe)?;
     probe.attach(&plan, &facts)?;
+    #[cfg(feature = "fault")]
+    for purpose in &arguments.break_hook {
+        probe.break_hook(*purpose);
+    }
     if !probe.sees_anything() {
         return Err(nothing_attached(&probe.served, arguments.hooks));
     }

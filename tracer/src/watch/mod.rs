@@ -22,6 +22,7 @@ use crate::{
     output::{self, Output, sanitize::printable, say},
     probe::Probe,
     startup::{self, Startup},
+    verify::{self, Prepared},
     view::{self, Scene, Wish},
 };
 use child::{Child, Waiting};
@@ -123,6 +124,11 @@ async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> R
     let privileges = startup::permitted()?;
     // Attaching takes a while: what is wrong with file or address is said at once.
     output.reserve()?;
+    // The namespace is made while the kernel is busy with the programs.
+    let prepared = match arguments.no_verify {
+        true => Prepared::Not(verify::SWITCHED_OFF.to_owned()),
+        false => Prepared::start(),
+    };
     let (probe, mut startup) = startup::attach(arguments, privileges)?;
     let early = Early::look();
     if output.has_json() {
@@ -131,7 +137,7 @@ async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> R
     // It keeps the privileges that tracer was started with; tracer does not.
     let command = Waiting::new(&arguments.command)?;
     give_up_privileges(arguments, &probe, &mut startup, &output)?;
-    let mut session = Session::new(probe, early, arguments, output)?;
+    let mut session = Session::new(probe, early, prepared, arguments, output)?;
     session.start(&startup)?;
     let mut child = command.spawn()?;
     let period = interval.unwrap_or(NEVER);
@@ -203,6 +209,7 @@ async fn watch_until(
                     Wish::Quit => return Ok(Reason::Interrupted),
                 },
                 Ready::Scrape(question) => session.answer(question)?,
+                Ready::Verification(event) => session.verify(event).await?,
             }
         }
         if session.is_satisfied() {
