@@ -143,6 +143,8 @@ config! {
     regs_arg1,
     /// 1: `bpf_task_pt_regs` exists, so syscall arguments are read at exit
     has_task_pt_regs,
+    /// Ticks of `jiffies` a second
+    hz,
 }
 
 const _: () = assert!(core::mem::size_of::<Config>().is_multiple_of(4));

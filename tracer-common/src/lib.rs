@@ -9,17 +9,20 @@
 //! * [`count`]: the exact counters
 //! * [`config`]: what user space learned about the kernel before loading, and what it
 //!   wants described
+//! * [`verification`]: where tracer causes failures to verify its hooks
 #![no_std]
 
 pub mod closer;
 pub mod config;
 pub mod count;
 pub mod event;
+pub mod verification;
 
 pub use closer::{CHUNK, CHUNKS, Chunk, Closed, Connection, Cursor};
 pub use config::{ABSENT, Config, FILTER_VALUES, Filter};
 pub use count::{COUNT_KEYS, CountKey, Tally, UNDECIDED, fold, slot};
 pub use event::{Cause, Event, Family, Hook, Kind, Task, flag};
+pub use verification::Verification;
 
 /// Size of the ring buffer; a power of two and a multiple of the page size.
 pub const RING_BYTES: usize = 1 << 20;

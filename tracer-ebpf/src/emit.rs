@@ -16,7 +16,8 @@ use crate::{
     allowance, filter,
     kernel::{Address, Sock, current_start, current_task},
     listeners,
-    maps::{COUNTS, EVENTS, HEALTH, UNATTRIBUTED, UNPLACED, WOKEN},
+    maps::{COUNTS, EVENTS, HEALTH, UNATTRIBUTED, UNPLACED, UNWANTED, WOKEN},
+    verification,
 };
 
 /// A failure that has been decided on.
@@ -83,6 +84,9 @@ fn key(failure: Failure) -> CountKey {
 #[inline(always)]
 pub fn undecided(ctx: &impl EbpfContext, sk: Sock) {
     let net = sk.net();
+    if verification::takes(net.inum()) {
+        return;
+    }
     let mut key = CountKey::new(net.inum(), net.cookie(), Kind::SynDropped, Cause::Other);
     key.cause = UNDECIDED;
     key.party = sk.socket().inode();
@@ -107,20 +111,27 @@ fn report(
     ends: Ends,
     fill: impl FnOnce(&mut Event),
 ) {
-    let Some(tally) = count(ctx, key) else {
+    let is_verification = verification::takes(key.netns);
+    let tally = if is_verification {
+        UNWANTED.get_ptr_mut(0)
+    } else {
+        count(ctx, key)
+    };
+    let Some(tally) = tally else {
         return;
     };
     if !failure.kind.is_drop() {
         note_address(tally, &ends);
     }
-    if !filter::wants(failure.kind, failure.cause, key.netns) {
+    if !is_verification && !filter::wants(failure.kind, failure.cause, key.netns) {
         // SAFETY: a valid map value.
         increment(unsafe { &raw mut (*tally).filtered });
         return;
     }
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    if !allowance::take(failure.kind, tally, now) || !describe(failure, key, ends, now, fill) {
+    let may = is_verification || allowance::take(failure.kind, tally, now);
+    if !may || !describe(failure, key, ends, now, fill) {
         // SAFETY: a valid map value.
         increment(unsafe { &raw mut (*tally).undescribed });
         add(slot::UNDESCRIBED);

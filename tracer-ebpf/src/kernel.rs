@@ -12,7 +12,8 @@ use aya_ebpf::{
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         generated::{
-            bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
+            bpf_get_current_task_btf, bpf_jiffies64, bpf_probe_read_kernel, bpf_probe_read_user,
+            bpf_task_pt_regs,
         },
     },
 };
@@ -284,17 +285,21 @@ impl Sock {
         read(self.0, config!(icsk_defer_accept))
     }
 
-    /// Whether this listener has sent syncookies: tcp_synq_overflow() (include/net/tcp.h)
-    /// stamps the group of a listener with SO_REUSEPORT, and else the listener.
+    /// Whether this listener has sent syncookies that are still good for an answer
+    /// (tcp_synq_no_recent_overflow(), include/net/tcp.h). The kernel stamps a listener,
+    /// or the group that it is in by SO_REUSEPORT.
     #[inline(always)]
     pub fn sent_syncookies(self) -> bool {
         let group: u64 = read(self.0, config!(sk_reuseport_cb));
-        let stamp: u32 = if group == 0 {
-            read(self.0, config!(tp_ts_recent_stamp))
+        let of_group: u32 = if group == 0 {
+            0
         } else {
             read(group, config!(reuseport_synq_overflow_ts))
         };
-        stamp != 0
+        // A listener's own stamp dates from before it had a group, or from after it left
+        // the option.
+        let own: u32 = read(self.0, config!(tp_ts_recent_stamp));
+        is_recent(of_group) | is_recent(own)
     }
 
     /// Of a request socket: its listener, or 0 for a request rebuilt from a
@@ -343,6 +348,23 @@ impl Sock {
     pub fn net(self) -> Net {
         Net(read(self.0, config!(sk_net)))
     }
+}
+
+/// For how many seconds a syncookie is valid (`TCP_SYNCOOKIE_VALID`).
+const COOKIES_VALID: u32 = 120;
+
+/// Whether syncookies sent at `stamp` (jiffies; 0: never) may still be answered. Where
+/// the length of a jiffy is not known every stamp is recent.
+#[inline(always)]
+fn is_recent(stamp: u32) -> bool {
+    let hz = config!(hz);
+    if stamp == 0 || hz == ABSENT {
+        return stamp != 0;
+    }
+    // SAFETY: the helper takes nothing and only reads a clock.
+    let now = unsafe { bpf_jiffies64() } as u32;
+    // The kernel lets a stamp lie up to a second ahead.
+    now.wrapping_sub(stamp).wrapping_add(hz) <= (COOKIES_VALID + 1).wrapping_mul(hz)
 }
 
 /// The beginning of a `struct sock_common`, copied.

@@ -26,6 +26,7 @@ mod kernel;
 mod listeners;
 mod maps;
 mod packet;
+mod verification;
 
 /// bpf_probe_read_kernel, bpf_get_current_task and the tracing helpers are
 /// offered to GPL-compatible programs only.

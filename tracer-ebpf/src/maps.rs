@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
 };
 use tracer_common::{
-    CHUNKS, COUNT_KEYS, Chunk, CountKey, Cursor, Kind, RING_BYTES, Tally, Task, slot,
+    CHUNKS, COUNT_KEYS, Chunk, CountKey, Cursor, Kind, RING_BYTES, Tally, Task, Verification, slot,
 };
 
 /// Descriptions, on their way to user space.
@@ -33,9 +33,17 @@ pub static UNATTRIBUTED: PerCpuHashMap<CountKey, Tally> = PerCpuHashMap::with_ma
 #[map]
 pub static UNPLACED: PerCpuArray<Tally> = PerCpuArray::with_max_entries(1, 0);
 
+/// Where failures are counted that tracer causes itself; nobody reads it.
+#[map]
+pub static UNWANTED: PerCpuArray<Tally> = PerCpuArray::with_max_entries(1, 0);
+
 /// Counters about tracer itself, see [`slot`].
 #[map]
 pub static HEALTH: PerCpuArray<u64> = PerCpuArray::with_max_entries(slot::LEN, 0);
+
+/// The namespace of the verification, see [`Verification`]; user space writes it.
+#[map]
+pub static VERIFICATION: Array<Verification> = Array::with_max_entries(1, 0);
 
 /// Who opened and who accepts from a listener; key: address of its `sock`.
 #[map]

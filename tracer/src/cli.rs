@@ -64,6 +64,9 @@ pub(crate) enum Verb {
     /// A process of selftest's
     #[command(name = crate::selftest::actor::VERB, hide = true)]
     SelftestActor { name: String },
+    /// The process that causes failures to verify the hooks
+    #[command(name = crate::verify::actor::VERB, hide = true)]
+    VerifyActor,
 }
 
 /// How records are written.
@@ -128,6 +131,16 @@ pub(crate) struct Run {
     /// connection, and TIME_WAIT sockets stay without a name
     #[arg(long)]
     pub(crate) no_closers: bool,
+
+    /// Do not cause each failure once after attaching, in a private network namespace,
+    /// to verify that the hooks see it
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+
+    /// Detach the hooks of this purpose and say nothing, for tests
+    #[cfg(feature = "fault")]
+    #[arg(long, hide = true, value_name = "PURPOSE", value_parser = purpose)]
+    pub(crate) break_hook: Vec<crate::host::plan::Purpose>,
 
     /// Keep no privileges once everything is attached; what that costs is said,
     /// and in docs/privileges.md
@@ -399,6 +412,11 @@ impl Export {
     }
 }
 
+#[cfg(feature = "fault")]
+fn purpose(text: &str) -> Result<crate::host::plan::Purpose, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
 /// Why there is nothing to run.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -465,7 +483,8 @@ fn contradiction(verb: &Verb) -> Option<&'static str> {
         | Verb::Listeners(_)
         | Verb::Selftest(_)
         | Verb::Doctor(_)
-        | Verb::SelftestActor { .. } => return None,
+        | Verb::SelftestActor { .. }
+        | Verb::VerifyActor => return None,
     };
     let rotation = capture.rotation;
     if rotation.count.is_some() && !rotation.is_on() {

@@ -47,6 +47,7 @@ mod selftest;
 mod snapshot;
 mod source;
 mod startup;
+mod verify;
 mod view;
 mod watch;
 mod when;
@@ -76,6 +77,7 @@ pub fn main() -> ExitCode {
         cli::Verb::SelftestActor { name } => {
             selftest::actor::serve(name).map(|()| 0).map_err(Into::into)
         }
+        cli::Verb::VerifyActor => verify::actor::serve().map(|()| 0).map_err(Into::into),
     };
     match ended {
         Ok(code) => ExitCode::from(code),

@@ -12,7 +12,9 @@ use crate::{
         census::Scope,
         finding::{Census, QueueFinding},
     },
+    host::plan::Purpose,
     model::{Failure, Netns, Process},
+    probe::{self, Served},
     reconcile::Row,
     source::counters::{Counts, Health},
     startup::Startup,
@@ -28,6 +30,7 @@ pub(crate) enum Record<'a> {
     NoCensus(Timestamp, u64, &'a Scope, &'a str),
     Queue(&'a QueueFinding),
     Totals(&'a Totals),
+    Verified(&'a Verified),
     /// So many failures were counted but not described.
     Lost(Timestamp, u64),
     /// What a capture lacks.
@@ -112,6 +115,87 @@ impl Totals {
             rows: Vec::new(),
             netns_names: BTreeMap::new(),
             meanwhile: 0,
+        }
+    }
+}
+
+/// What a `verified` record tells: what became of causing each failure once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verified {
+    pub(crate) time: Timestamp,
+    pub(crate) purposes: Vec<Checked>,
+}
+
+impl Verified {
+    /// How many purposes are verified.
+    pub(crate) fn verified(&self) -> usize {
+        self.with(Status::Verified).count()
+    }
+
+    /// The purposes with this status.
+    pub(crate) fn with(&self, status: Status) -> impl Iterator<Item = &Checked> {
+        self.purposes.iter().filter(move |one| one.status == status)
+    }
+
+    /// The purposes that other hooks serve than at start.
+    pub(crate) fn served(&self) -> impl Iterator<Item = Served> {
+        self.purposes.iter().map(|one| Served {
+            purpose: one.purpose,
+            by: one.by.clone(),
+            reason: one.reason.clone(),
+        })
+    }
+}
+
+/// Whether the hooks of a purpose see what they should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    pub(crate) purpose: Purpose,
+    pub(crate) status: Status,
+    pub(crate) caused: u64,
+    pub(crate) seen: u64,
+    /// What serves it now.
+    pub(crate) by: Option<probe::By>,
+    /// Why it is not verified, what failed, or what was not checked.
+    pub(crate) reason: Option<String>,
+}
+
+impl Checked {
+    /// Nothing was caused; where no hook serves the purpose, that is why.
+    pub(crate) fn not_verified(served: &Served, why: String) -> Self {
+        let none = || match &served.reason {
+            Some(reason) => format!("no hook serves it ({reason})"),
+            None => "no hook serves it".to_owned(),
+        };
+        Self {
+            purpose: served.purpose,
+            status: Status::NotVerified,
+            caused: 0,
+            seen: 0,
+            by: served.by.clone(),
+            reason: Some(if served.by.is_some() { why } else { none() }),
+        }
+    }
+}
+
+/// See [`Checked`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// The hooks saw exactly what was caused.
+    Verified,
+    /// It could not be found out.
+    NotVerified,
+    /// They saw less, or more.
+    Failed,
+}
+
+impl Status {
+    /// The name in records.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::NotVerified => "not_verified",
+            Self::Failed => "failed",
         }
     }
 }

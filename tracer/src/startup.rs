@@ -116,6 +116,10 @@ pub(crate) fn attach(arguments: &Run, privileges: Privileges) -> Result<(Probe, 
     let mut probe = Probe::load(&facts.config, &filter, arguments.verbose).map_err(refused)?;
     closers::provide(&mut probe)?;
     probe.attach(&plan, &facts)?;
+    #[cfg(feature = "fault")]
+    for purpose in &arguments.break_hook {
+        probe.break_hook(*purpose);
+    }
     if !probe.sees_anything() {
         return Err(nothing_attached(&probe.served, arguments.hooks));
     }
@@ -148,7 +152,7 @@ fn facts() -> Result<Facts, Failed> {
     })?;
     let facts =
         Facts::from_btf(&types).map_err(|error| Failed::Unsupported(format!("{error:#}")))?;
-    Ok(facts.with_mounts(&mountinfo::read()))
+    Ok(facts.with_tick().with_mounts(&mountinfo::read()))
 }
 
 /// The kernel refused the maps: by permission or for another reason.

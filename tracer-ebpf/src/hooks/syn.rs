@@ -124,8 +124,7 @@ pub fn cause_without_cookies(queues: &Queues) -> Option<Cause> {
     let limit = queues.accept_max;
     let is_at_limit = queues.request_len == limit;
     if queues.request_len > limit {
-        // It can stand above the limit only where that is compared with `>`.
-        learn(request_limit::ACCEPTS);
+        // That is no evidence of the rule: listen() may have lowered the limit.
         Some(Cause::RequestQueueFull)
     } else if is_at_limit && rule() == request_limit::DROPS {
         Some(Cause::RequestQueueFull)

@@ -89,6 +89,26 @@ impl Closers {
         }
     }
 
+    /// Who closed connections to this port in this namespace: whether it was IPv6, and
+    /// the process.
+    pub(crate) fn towards(&self, netns: u32, port: u16) -> Vec<(bool, Task)> {
+        let mut found = Vec::new();
+        for index in 0..CHUNKS {
+            let chunk = self.log.get(&index, 0).ok();
+            let Some(chunk) = chunk.and_then(|bytes| Chunk::read_from_bytes(&bytes).ok()) else {
+                continue;
+            };
+            let closed = chunk.closed.iter().filter(|closed| is_whole(closed));
+            let closed = closed.map(|closed| (closed.connection, closed.by));
+            found.extend(
+                closed
+                    .filter(|(of, _)| of.netns == netns && of.remote_port == port)
+                    .map(|(of, by)| (of.remote[4..] != [0; 12], by)),
+            );
+        }
+        found
+    }
+
     /// Whether something that was closed since tracer looks is not in the log,
     /// or not any more.
     fn has_forgotten(&self) -> Result<bool, MapError> {

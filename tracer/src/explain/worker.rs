@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     io,
     rc::Rc,
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
     thread,
     time::Instant,
 };
@@ -74,7 +77,7 @@ impl Worker {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(crate) fn start(closers: Option<Closers>) -> Result<Self> {
+    pub(crate) fn start(closers: Option<Arc<Closers>>) -> Result<Self> {
         let (requests, incoming) = mpsc::channel();
         let (outgoing, answers) = unbounded_channel();
         thread::Builder::new()
@@ -112,7 +115,11 @@ impl Worker {
     }
 }
 
-fn work(closers: Option<Closers>, requests: &Receiver<Request>, answers: &UnboundedSender<Answer>) {
+fn work(
+    closers: Option<Arc<Closers>>,
+    requests: &Receiver<Request>,
+    answers: &UnboundedSender<Answer>,
+) {
     let mut census_taker = CensusTaker {
         closers,
         processes: Processes::new(),
@@ -145,7 +152,7 @@ struct View {
 }
 
 struct CensusTaker {
-    closers: Option<Closers>,
+    closers: Option<Arc<Closers>>,
     processes: Processes,
     views: HashMap<(Netns, u16), Rc<View>>,
     /// When the next snapshot may be taken.

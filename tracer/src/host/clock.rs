@@ -8,7 +8,7 @@ use std::{fs, io, sync::OnceLock};
 use jiff::{SignedDuration, Timestamp};
 use rustix::{
     param,
-    time::{ClockId, clock_gettime},
+    time::{ClockId, clock_getres, clock_gettime},
 };
 
 /// Nanoseconds of a clock.
@@ -17,6 +17,14 @@ fn nanoseconds(clock: ClockId) -> i64 {
     now.tv_sec
         .saturating_mul(1_000_000_000)
         .saturating_add(now.tv_nsec)
+}
+
+/// How often a second the kernel counts `jiffies` on: its coarse clocks advance by
+/// one such tick (`KTIME_LOW_RES`, include/linux/hrtimer.h).
+pub(crate) fn ticks_a_second() -> Option<u32> {
+    let tick = u64::try_from(clock_getres(ClockId::MonotonicCoarse).tv_nsec).ok()?;
+    let half = tick / 2;
+    u32::try_from((1_000_000_000 + half).checked_div(tick)?).ok()
 }
 
 /// Wall-clock time of a moment given in nanoseconds of `CLOCK_BOOTTIME`. The

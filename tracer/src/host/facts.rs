@@ -8,7 +8,7 @@ use tracer_common::{ABSENT, Config};
 
 use super::{
     btf::{Function, KernelTypes},
-    mountinfo,
+    clock, mountinfo,
 };
 
 /// Functions whose presence and argument count a plan may depend on.
@@ -83,6 +83,15 @@ impl Facts {
             functions,
             cgroup2: None,
         })
+    }
+
+    /// Adds how long this kernel's tick is, which the resolution of its coarse clocks
+    /// tells.
+    pub(crate) fn with_tick(mut self) -> Self {
+        if let Some(hz) = clock::ticks_a_second() {
+            self.config.hz = hz;
+        }
+        self
     }
 
     /// Adds what `/proc/self/mountinfo` tells.
@@ -168,6 +177,7 @@ fn offsets(types: &KernelTypes<'_>) -> Config {
         regs_arg0: at("pt_regs", "di"),
         regs_arg1: at("pt_regs", "si"),
         has_task_pt_regs: 0,
+        hz: ABSENT,
     }
 }
 

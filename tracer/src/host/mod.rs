@@ -17,6 +17,7 @@ pub(crate) mod mounts;
 pub(crate) mod netns;
 pub(crate) mod pid_namespace;
 pub(crate) mod plan;
+pub(crate) mod private_net;
 pub(crate) mod privileges;
 pub(crate) mod proc_net;
 pub(crate) mod reduce;

@@ -9,16 +9,40 @@ use std::{
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::model::Netns;
 
-/// Every process id in /proc.
+/// The process that causes failures to verify the hooks, and the inode number of its
+/// network namespace; 0: none.
+static VERIFIER: [AtomicU32; 2] = [AtomicU32::new(0), AtomicU32::new(0)];
+
+/// Leaves a process, and with it the namespace that it alone is in, out of everything
+/// that tracer looks at from now on.
+pub(crate) fn hide_verifier(pid: u32) {
+    VERIFIER[0].store(pid, Ordering::Relaxed);
+}
+
+/// Sets which namespace [`is_verification`] recognises; 0: none.
+pub(crate) fn set_verification(inum: u32) {
+    VERIFIER[1].store(inum, Ordering::Relaxed);
+}
+
+/// Whether tracer causes failures in this namespace itself. Nobody is to see those.
+pub(crate) fn is_verification(inum: u32) -> bool {
+    inum != 0 && VERIFIER[1].load(Ordering::Relaxed) == inum
+}
+
+/// Every process id in /proc, but for the process that verifies the hooks.
 pub(crate) fn pids() -> impl Iterator<Item = u32> {
+    let hidden = VERIFIER[0].load(Ordering::Relaxed);
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(move |pid| *pid != hidden)
 }
 
 /// Inode number of the network namespace of a process.

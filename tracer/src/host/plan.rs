@@ -9,7 +9,9 @@
 mod hooks;
 mod terms;
 
-pub(crate) use terms::{Attachment, Candidate, Choice, Exactness, Plan, Purpose, Target, Tier};
+pub(crate) use terms::{
+    Attachment, Candidate, Choice, Exactness, Group, Plan, Purpose, Target, Tier,
+};
 
 use super::facts::Facts;
 use tracer_common::ABSENT;

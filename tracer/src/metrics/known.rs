@@ -15,7 +15,7 @@ use super::{
     look::{Ports, Queues, Sight},
     tally::{OTHER, label},
 };
-use crate::{probe::Served, reconcile::Row, snapshot::listeners::Listener};
+use crate::{probe::Served, reconcile::Row, record::Status, snapshot::listeners::Listener};
 
 /// What a failure of a kind can be caused by: told from the beginning, because a
 /// counter that begins at 1 seems not to have risen.
@@ -312,7 +312,11 @@ impl Known {
             "SYNs of which the hooks in use could not tell whether they were dropped.",
             health.unjudged,
         );
-        let hooks = self.hooks.iter().map(|hook| {
+        // Hooks may have been replaced since they were attached.
+        let verified = tally.verified.as_ref();
+        let now: Option<Vec<Hook>> =
+            verified.map(|verified| verified.served().map(|one| Hook::of(&one)).collect());
+        let hooks = now.as_ref().unwrap_or(&self.hooks).iter().map(|hook| {
             let labels = vec![
                 ("purpose", hook.purpose.to_owned()),
                 ("tier", hook.tier.to_owned()),
@@ -324,6 +328,15 @@ impl Known {
             "tracer_hook_info",
             "By which tier of hooks each purpose is served, and how exactly.",
             hooks,
+        );
+        let verified = verified.map_or(&[][..], |verified| &verified.purposes);
+        to.gauge(
+            "tracer_hook_verified",
+            "1: at start each failure of this purpose was caused once, and the hooks saw it. 0: not verified, or FAILED. No value: it is still being verified.",
+            verified.iter().map(|one| {
+                let labels = vec![("purpose", one.purpose.name().to_owned())];
+                (labels, u32::from(one.status == Status::Verified))
+            }),
         );
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         to.gauge(

@@ -5,7 +5,11 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use tracer_common::{Cause, Kind};
 
-use crate::{model::Failure, output::sanitize::printable, record::Record};
+use crate::{
+    model::Failure,
+    output::sanitize::printable,
+    record::{Record, Verified},
+};
 
 /// Combinations of kind, cause and process that are told apart.
 const SERIES: usize = 512;
@@ -40,6 +44,8 @@ pub(super) struct Tally {
     pub(super) dropped: Dropped,
     /// Failures that were counted but not described.
     pub(super) lost: u64,
+    /// Whether hooks see what they should; `None`: not known yet.
+    pub(super) verified: Option<Verified>,
 }
 
 impl Tally {
@@ -48,6 +54,7 @@ impl Tally {
         match record {
             Record::Failure(failure) => self.failure(failure),
             Record::Lost(_, count) => self.lost += count,
+            Record::Verified(verified) => self.verified = Some(verified.clone()),
             _ => {}
         }
     }

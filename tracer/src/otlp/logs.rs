@@ -91,7 +91,9 @@ pub(super) fn log(record: Record<'_>) -> Option<LogRecord> {
             let log = told("tracer.gap", time, record, attributes);
             with(log, SeverityNumber::Warn)
         }
-        Record::Startup(_) | Record::Totals(_) | Record::End(_) => return None,
+        Record::Startup(_) | Record::Totals(_) | Record::Verified(_) | Record::End(_) => {
+            return None;
+        }
     })
 }
 

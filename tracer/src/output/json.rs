@@ -15,7 +15,7 @@ use crate::{
     model::{Process, Queue},
     probe::Served,
     reconcile::{Pair, Row},
-    record::{By, End, Record, Totals},
+    record::{By, End, Record, Totals, Verified},
     snapshot::listeners::Listener,
     startup::Startup,
 };
@@ -41,6 +41,7 @@ pub(super) fn write(record: Record<'_>, line: &mut Vec<u8>) {
         Record::NoCensus(time, id, scope, why) => findings::no_census(time, id, scope, why),
         Record::Queue(finding) => findings::queue_finding(finding),
         Record::Totals(of) => totals(of),
+        Record::Verified(of) => verified(of),
         Record::Lost(time, count) => lost(time, count),
         Record::Gap(time, of) => gap(time, of),
         Record::End(of) => end(of),
@@ -215,6 +216,28 @@ fn pair(pair: Pair) -> Value {
         .difference()
         .and_then(|difference| i64::try_from(difference).ok());
     json!({ "tracer": pair.tracer, "kernel": pair.kernel, "difference": difference })
+}
+
+fn verified(verified: &Verified) -> Value {
+    let purposes = verified.purposes.iter().map(|one| {
+        let by = one.by.as_ref();
+        json!({
+            "purpose": one.purpose.name(),
+            "status": one.status.name(),
+            "caused": one.caused,
+            "seen": one.seen,
+            "tier": by.map_or("none", |by| by.tier.name()),
+            "programs": by.map(|by| by.targets.clone()).unwrap_or_default(),
+            "exactness": by.map_or("none", |by| by.exactness.name()),
+            "reason": one.reason,
+        })
+    });
+    json!({
+        "v": VERSION,
+        "type": "verified",
+        "time": time(verified.time),
+        "purposes": purposes.collect::<Vec<_>>(),
+    })
 }
 
 fn lost(at: Timestamp, count: u64) -> Value {

@@ -218,6 +218,14 @@ impl Output {
             capture.write(&self.line)?;
             self.line.pop();
         }
+        if let Record::Verified(of) = record
+            && matches!(
+                self.screen,
+                None | Some(Screen::Text(..) | Screen::Below(_))
+            )
+        {
+            say(&text::verified(of));
+        }
         match &mut self.screen {
             None => Ok(()),
             Some(Screen::Json(out)) => out.line(&self.line),

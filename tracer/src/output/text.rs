@@ -17,7 +17,7 @@ use crate::{
     record::{Record, Totals},
 };
 
-pub(super) use startup::startup;
+pub(super) use startup::{startup, verified};
 pub(super) use totals::totals;
 
 const BOLD: &str = "\x1b[1m";
@@ -73,7 +73,7 @@ impl Style {
     /// A record as lines, each with its end; nothing for some.
     pub(super) fn record(&self, record: Record<'_>) -> String {
         match record {
-            Record::Startup(_) | Record::End(_) => String::new(),
+            Record::Startup(_) | Record::End(_) | Record::Verified(_) => String::new(),
             Record::Failure(failure) => self.failure(failure) + "\n",
             Record::Census(census) => self.census(census),
             Record::NoCensus(_, id, _, why) => {

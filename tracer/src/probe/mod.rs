@@ -17,7 +17,9 @@ use zerocopy::IntoBytes;
 
 use crate::host::{
     facts::Facts,
-    plan::{Attachment, Candidate, Exactness, Plan, Purpose, Tier},
+    mountinfo,
+    mounts::PrivateView,
+    plan::{Attachment, Candidate, Exactness, Group, Plan, Purpose, Tier},
 };
 
 /// The eBPF object, built by `cargo xtask ebpf`.
@@ -46,6 +48,41 @@ pub(crate) struct By {
 pub(crate) struct Probe {
     bpf: Ebpf,
     pub(crate) served: Vec<Served>,
+    groups: Vec<Standing>,
+    /// `None`: nothing has been attached yet.
+    place: Option<Place>,
+}
+
+/// A group of purposes, and how far down its candidates it is.
+struct Standing {
+    group: Group,
+    /// The candidate that serves it.
+    winner: Option<usize>,
+    /// The candidate to try next.
+    next: usize,
+    /// Why nothing better serves it.
+    refusals: Vec<String>,
+}
+
+impl Standing {
+    fn by(&self) -> Option<&Candidate> {
+        self.group.candidates.get(self.winner?)
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &'static str> {
+        let attachments = self.by().map_or(&[][..], |by| &by.attachments);
+        attachments.iter().map(|attachment| attachment.program)
+    }
+
+    fn served(&self) -> impl Iterator<Item = Served> {
+        let by = self.by().map(By::from);
+        let reason = (!self.refusals.is_empty()).then(|| self.refusals.join("; "));
+        self.group.purposes.iter().map(move |purpose| Served {
+            purpose: *purpose,
+            by: by.clone(),
+            reason: reason.clone(),
+        })
+    }
 }
 
 impl Probe {
@@ -69,6 +106,8 @@ impl Probe {
         Ok(Self {
             bpf,
             served: Vec::new(),
+            groups: Vec::new(),
+            place: None,
         })
     }
 
@@ -82,26 +121,118 @@ impl Probe {
             cgroup: facts.cgroup2.as_deref().map(open_cgroup).transpose()?,
         };
         for group in &plan.groups {
-            let mut refusals = group.ruled_out.clone();
-            let mut winner = None;
-            for candidate in &group.candidates {
-                match self.try_candidate(candidate, &place) {
-                    Ok(()) => {
-                        winner = Some(By::from(candidate));
-                        break;
-                    }
-                    Err(why) => refusals.push(format!("{}: {why:#}", candidate.tier.name())),
+            let mut standing = Standing {
+                group: group.clone(),
+                winner: None,
+                next: 0,
+                refusals: group.ruled_out.clone(),
+            };
+            self.try_rest(&mut standing, &place);
+            self.groups.push(standing);
+        }
+        self.place = Some(place);
+        self.note_served();
+        Ok(())
+    }
+
+    /// Tries the candidates that are left, until one attaches.
+    fn try_rest(&mut self, standing: &mut Standing, place: &Place) {
+        while let Some(candidate) = standing.group.candidates.get(standing.next) {
+            let result = self.try_candidate(candidate, place);
+            standing.next += 1;
+            match result {
+                Ok(()) => {
+                    standing.winner = Some(standing.next - 1);
+                    return;
+                }
+                Err(why) => {
+                    let why = format!("{}: {why:#}", candidate.tier.name());
+                    standing.refusals.push(why);
                 }
             }
-            let reason = (!refusals.is_empty()).then(|| refusals.join("; "));
-            self.served
-                .extend(group.purposes.iter().map(|purpose| Served {
-                    purpose: *purpose,
-                    by: winner.clone(),
-                    reason: reason.clone(),
-                }));
         }
-        Ok(())
+    }
+
+    fn note_served(&mut self) {
+        self.served = self.groups.iter().flat_map(Standing::served).collect();
+    }
+
+    fn standing(&self, purpose: Purpose) -> Option<&Standing> {
+        let mut groups = self.groups.iter();
+        groups.find(|standing| standing.group.purposes.contains(&purpose))
+    }
+
+    /// The tier that serves `purpose`.
+    pub(crate) fn tier(&self, purpose: Purpose) -> Option<Tier> {
+        Some(self.standing(purpose)?.by()?.tier)
+    }
+
+    /// Whether there is another way to serve `purpose` that has not been tried.
+    pub(crate) fn has_alternative(&self, purpose: Purpose) -> bool {
+        self.standing(purpose)
+            .is_some_and(|standing| standing.next < standing.group.candidates.len())
+    }
+
+    /// Takes the programs that serve `purpose` out of the kernel because of `why`, and
+    /// attaches the next candidate that attaches, if there is one. Purposes whose
+    /// programs are among them fall back, too: both ways at once would report a failure
+    /// twice. Returns all the purposes concerned.
+    pub(crate) fn fall_back(&mut self, purpose: Purpose, why: &str) -> Vec<Purpose> {
+        let mut groups = std::mem::take(&mut self.groups);
+        let Some(place) = self.place.take() else {
+            self.groups = groups;
+            return Vec::new();
+        };
+        let broken: Vec<&str> = groups
+            .iter()
+            .filter(|standing| standing.group.purposes.contains(&purpose))
+            .flat_map(Standing::programs)
+            .collect();
+        // Tracepoints and kprobes need what is not mounted in some containers.
+        let _view = PrivateView::with_missing_mounts(&mountinfo::read());
+        let mut concerned = Vec::new();
+        let mut useless = Vec::new();
+        for standing in &mut groups {
+            let has = standing.programs().any(|program| broken.contains(&program));
+            if let Some(by) = standing.by().filter(|_| has) {
+                let why = format!("{}: {why}", by.tier.name());
+                useless.extend(standing.programs());
+                standing.refusals.push(why);
+                standing.winner = None;
+                concerned.extend(&standing.group.purposes);
+            }
+        }
+        for program in useless {
+            self.unload(program);
+        }
+        for standing in &mut groups {
+            if standing
+                .group
+                .purposes
+                .iter()
+                .any(|it| concerned.contains(it))
+            {
+                self.try_rest(standing, &place);
+            }
+        }
+        self.groups = groups;
+        self.place = Some(place);
+        self.note_served();
+        concerned
+    }
+
+    /// Detaches the programs of a purpose and says nothing, as a hook that sees nothing
+    /// would: for tests.
+    #[cfg(feature = "fault")]
+    pub(crate) fn break_hook(&mut self, purpose: Purpose) {
+        let groups = self.groups.iter();
+        let programs: Vec<&str> = groups
+            .filter(|standing| standing.group.purposes.contains(&purpose))
+            .flat_map(Standing::programs)
+            .collect();
+        for program in programs {
+            self.unload(program);
+        }
     }
 
     /// Whether anything that reports a failure is attached.

@@ -19,7 +19,7 @@ use crate::{
     host::clock::Clocks,
     model::{Asked, Container, Failure, Netns, Place, Pod, Process, Queue},
     probe::{By, Served},
-    record::{End, Record, Totals},
+    record::{Checked, End, Record, Status, Totals, Verified},
     startup::Startup,
 };
 
@@ -33,6 +33,7 @@ pub(crate) enum Parsed {
     NoCensus(Timestamp, u64, Scope, String),
     Queue(QueueFinding),
     Totals(Totals),
+    Verified(Verified),
     Lost(Timestamp, u64),
     Gap(Timestamp, Gap),
     End(End),
@@ -48,6 +49,7 @@ impl Parsed {
             Self::NoCensus(time, id, scope, why) => Record::NoCensus(*time, *id, scope, why),
             Self::Queue(finding) => Record::Queue(finding),
             Self::Totals(totals) => Record::Totals(totals),
+            Self::Verified(verified) => Record::Verified(verified),
             Self::Lost(time, count) => Record::Lost(*time, *count),
             Self::Gap(time, gap) => Record::Gap(*time, gap),
             Self::End(end) => Record::End(end),
@@ -79,6 +81,7 @@ pub(crate) fn parse(record: &Value) -> Result<Parsed, Unread> {
         Some("census") => findings::census(record).map(Parsed::Census),
         Some("queue") => findings::queue(record).map(Parsed::Queue),
         Some("totals") => totals::totals(record).map(Parsed::Totals),
+        Some("verified") => verified(record),
         Some("lost") => lost(record),
         Some("gap") => gap(record),
         Some("end") => end(record),
@@ -120,6 +123,39 @@ impl Field for Served {
             by,
             reason: get(value, "reason")?,
         })
+    }
+}
+
+fn verified(record: &Value) -> Option<Parsed> {
+    Some(Parsed::Verified(Verified {
+        time: get(record, "time")?,
+        purposes: get(record, "purposes")?,
+    }))
+}
+
+impl Field for Checked {
+    fn read(value: &Value) -> Option<Self> {
+        let Served {
+            purpose,
+            by,
+            reason,
+        } = Served::read(value)?;
+        Some(Self {
+            purpose,
+            status: get(value, "status")?,
+            caused: get(value, "caused")?,
+            seen: get(value, "seen")?,
+            by,
+            reason,
+        })
+    }
+}
+
+impl Field for Status {
+    fn read(value: &Value) -> Option<Self> {
+        let all = [Self::Verified, Self::NotVerified, Self::Failed];
+        let name = value.as_str()?;
+        all.into_iter().find(|status| status.name() == name)
     }
 }
 

@@ -24,7 +24,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::net;
+use crate::host::private_net as net;
 
 /// The hidden verb under which it runs.
 pub(crate) const VERB: &str = "selftest-actor";

@@ -142,14 +142,7 @@ pub(super) fn judge(scene: &Scene, played: Played, served: &[Served], heard: &He
 pub(super) fn purpose(scene: &Scene) -> Purpose {
     match (scene.kind, scene.cause) {
         _ if scene.is_about_closers => Purpose::Closer,
-        (Kind::ConnectFailed, Cause::NoSourceAddress) => Purpose::ConnectV6Source,
-        (Kind::ConnectFailed, Cause::RefusedByPolicy) => Purpose::ConnectPolicy,
-        (Kind::ConnectFailed, _) => Purpose::Connect,
-        (Kind::BindFailed, _) => Purpose::Bind,
-        (Kind::ListenFailed, _) => Purpose::Listen,
-        (Kind::SynDropped, _) => Purpose::SynDrop,
-        (Kind::AckDropped, _) => Purpose::AckDrop,
-        (Kind::OverflowReset, _) => Purpose::OverflowReset,
+        (kind, cause) => Purpose::of(kind, cause),
     }
 }
 

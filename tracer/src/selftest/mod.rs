@@ -8,7 +8,6 @@
 
 pub(crate) mod actor;
 mod judge;
-mod net;
 mod scenes;
 mod show;
 mod stage;

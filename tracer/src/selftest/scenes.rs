@@ -8,12 +8,14 @@ use tracer_common::{Cause, Kind};
 
 use super::{
     actor::{Actor, Order},
-    net,
     stage::{Evidence, Knock, Scene, Stage, Told, Unfit, queued, wait},
 };
 use crate::{
     explain::{finding::PortState, snapshot},
-    host::sock_diag::{Protocol, state},
+    host::{
+        private_net as net,
+        sock_diag::{Protocol, state},
+    },
 };
 
 /// What is provoked, in the order in which it is told.

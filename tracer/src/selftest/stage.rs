@@ -15,14 +15,14 @@ use anyhow::{Context, Result, ensure};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tracer_common::{Cause, Kind};
 
-use super::{
-    actor::{Actor, Handle, Order, Who},
-    net,
-};
+use super::actor::{Actor, Handle, Order, Who};
 use crate::{
     attribute::namespaces::{self, Netstat},
     explain::{finding::PortState, snapshot},
-    host::sock_diag::{LISTENERS, Protocol},
+    host::{
+        private_net as net,
+        sock_diag::{LISTENERS, Protocol},
+    },
 };
 
 /// The namespaces that are ours, by inode number.
@@ -118,8 +118,8 @@ impl Stage {
     /// # Errors
     /// [`Unfit`] if /proc/sys cannot be written or this kernel lacks the setting.
     pub(super) fn set(&self, name: &str, value: &str) -> Result<()> {
-        let path = format!("/proc/sys/net/ipv4/{name}");
-        fs::write(&path, value).map_err(|error| match error.kind() {
+        let path = format!("net/ipv4/{name}");
+        net::set(&path, value).map_err(|error| match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::NotFound => {

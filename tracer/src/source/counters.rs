@@ -1,7 +1,7 @@
 //! The kernel side's exact counters, summed over CPUs.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     ops::AddAssign,
 };
@@ -241,8 +241,6 @@ pub(crate) struct Counters {
     gone: BTreeMap<Key, Tally>,
     /// How many keys were taken out of `counts`.
     removed: u64,
-    /// Namespaces whose failures are nobody's business: tracer's own check.
-    ignored: BTreeSet<u32>,
 }
 
 type Table = PerCpuHashMap<Owned, [u8; size_of::<CountKey>()], Words>;
@@ -306,13 +304,7 @@ impl Counters {
             drops_at_limit: false,
             gone: BTreeMap::new(),
             removed: 0,
-            ignored: BTreeSet::new(),
         })
-    }
-
-    /// Leaves a namespace out of all that is read from now on.
-    pub(crate) fn ignore(&mut self, inum: u32) {
-        self.ignored.insert(inum);
     }
 
     /// # Errors
@@ -323,7 +315,6 @@ impl Counters {
         let is_decided = |key: &CountKey| key.cause != UNDECIDED || self.drops_at_limit;
         add(&self.counts, &mut by, is_decided)?;
         add(&self.unattributed, &mut by, is_decided)?;
-        by.retain(|key, _| !self.ignored.contains(&key.netns.inum));
         let unplaced = self.unplaced.get(&0, 0);
         let unplaced = unplaced.context("the counters cannot be read")?;
         Ok(Tallies {
@@ -354,13 +345,13 @@ impl Counters {
         rule != request_limit::UNKNOWN
     }
 
-    /// The undecided SYNs were dropped, as the kernel's own counter shows: so will others
-    /// be.
-    pub(crate) fn drop_at_limit(&mut self) {
-        self.drops_at_limit = true;
+    /// It is known what this kernel does at the limit of the request queue: the undecided
+    /// SYNs were accepted or dropped, and so will others be.
+    pub(crate) fn set_request_limit(&mut self, rule: u32) {
+        self.drops_at_limit = rule == request_limit::DROPS;
         // Where the map cannot be written any more (--drop-all on some kernels), SYNs go on
-        // to be undecided, and are taken for dropped here.
-        let _ = self.request_limit.set(0, request_limit::DROPS, 0);
+        // to be undecided, and are taken here for what was found out.
+        let _ = self.request_limit.set(0, rule, 0);
     }
 
     /// By namespace, kind and cause.

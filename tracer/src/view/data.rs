@@ -9,8 +9,9 @@ use super::rows::{Event, Group, Table};
 use crate::{
     host::plan::Tier,
     output::words,
+    probe::Served,
     reconcile::Pair,
-    record::{Record, Totals},
+    record::{Record, Status, Totals, Verified},
     source::counters::Health,
     startup::Startup,
 };
@@ -31,35 +32,27 @@ pub(super) struct Run {
     pub(super) degradations: Vec<String>,
     /// What the filter asks for in vain, when tracer started.
     pub(super) unmatched: Vec<String>,
+    /// Whether the hooks see what they should; `None`: being found out, or not recorded.
+    pub(super) verdict: Option<HookVerdict>,
+}
+
+/// What the verification at start found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HookVerdict {
+    pub(super) verified: usize,
+    pub(super) failed: usize,
+    pub(super) all: usize,
 }
 
 impl Run {
     fn new(startup: &Startup) -> Self {
-        let tiers = [Tier::Function, Tier::Kprobe, Tier::Portable].map(|tier| {
-            let by = startup
-                .served
-                .iter()
-                .filter_map(|served| served.by.as_ref());
-            (tier.name(), by.filter(|by| by.tier == tier).count())
-        });
-        let none = startup.served.iter().filter(|served| served.by.is_none());
-        let all = tiers.into_iter().chain([("none", none.count())]);
-        let hooks = startup.served.iter().map(|served| {
-            let by = served.by.as_ref();
-            [
-                served.purpose.name().to_owned(),
-                by.map_or("none", |by| by.tier.name()).to_owned(),
-                by.map_or("", |by| by.exactness.name()).to_owned(),
-                by.map(|by| words::harmless(&by.targets.join(" + ")))
-                    .unwrap_or_default(),
-            ]
-        });
         Self {
             begun: startup.time,
             host: words::printable(startup.host.as_bytes()),
             kernel: words::printable(startup.kernel.as_bytes()),
-            tiers: all.filter(|(_, count)| *count > 0).collect(),
-            hooks: hooks.collect(),
+            tiers: tiers(&startup.served),
+            hooks: hooks(&startup.served),
+            verdict: None,
             degradations: startup
                 .degradations
                 .iter()
@@ -72,6 +65,32 @@ impl Run {
                 .collect(),
         }
     }
+}
+
+/// Each tier in use, and for how many purposes.
+fn tiers(served: &[Served]) -> Vec<(&'static str, usize)> {
+    let tiers = [Tier::Function, Tier::Kprobe, Tier::Portable].map(|tier| {
+        let by = served.iter().filter_map(|served| served.by.as_ref());
+        (tier.name(), by.filter(|by| by.tier == tier).count())
+    });
+    let none = served.iter().filter(|served| served.by.is_none());
+    let all = tiers.into_iter().chain([("none", none.count())]);
+    all.filter(|(_, count)| *count > 0).collect()
+}
+
+/// See [`Run::hooks`].
+fn hooks(served: &[Served]) -> Vec<[String; 4]> {
+    let hooks = served.iter().map(|served| {
+        let by = served.by.as_ref();
+        [
+            served.purpose.name().to_owned(),
+            by.map_or("none", |by| by.tier.name()).to_owned(),
+            by.map_or("", |by| by.exactness.name()).to_owned(),
+            by.map(|by| words::harmless(&by.targets.join(" + ")))
+                .unwrap_or_default(),
+        ]
+    });
+    hooks.collect()
 }
 
 /// How tracer's counts stand beside the kernel's own.
@@ -150,6 +169,7 @@ impl Data {
                 }
             }
             Record::Totals(totals) => self.totals = Some(totals.clone()),
+            Record::Verified(verified) => self.note_verified(verified),
             Record::Lost(time, count) => self.note_loss(time, count),
             Record::Gap(time, gap) => {
                 let reason = words::harmless(&gap.reason);
@@ -157,6 +177,30 @@ impl Data {
                 self.say_at(time, text);
             }
             Record::End(_) => self.is_over = true,
+        }
+    }
+
+    /// Hooks may have been replaced; what failed, and what fell back, is a message each.
+    fn note_verified(&mut self, verified: &Verified) {
+        if let Some(run) = &mut self.run {
+            let served: Vec<Served> = verified.served().collect();
+            run.tiers = tiers(&served);
+            run.hooks = hooks(&served);
+            run.verdict = Some(HookVerdict {
+                verified: verified.verified(),
+                failed: verified.with(Status::Failed).count(),
+                all: verified.purposes.len(),
+            });
+        }
+        for one in &verified.purposes {
+            let Some(reason) = &one.reason else { continue };
+            let name = one.purpose.name();
+            let text = match one.status {
+                Status::Verified => format!("{name}: verified: {reason}"),
+                Status::NotVerified => format!("{name}: not verified: {reason}"),
+                Status::Failed => format!("{name}: verification FAILED: {reason}"),
+            };
+            self.say_at(verified.time, words::harmless(&text));
         }
     }
 

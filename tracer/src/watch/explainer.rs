@@ -1,7 +1,10 @@
 //! From failures to findings: asks for what explains a failure, and hands out
 //! the answers when they come.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -36,7 +39,7 @@ pub(super) struct Explainer {
 impl Explainer {
     /// # Errors
     /// The thread for censuses cannot be started.
-    pub(super) fn new(closers: Option<Closers>, sees_accepts: bool) -> Result<Self> {
+    pub(super) fn new(closers: Option<Arc<Closers>>, sees_accepts: bool) -> Result<Self> {
         Ok(Self {
             desk: Desk::default(),
             queues: Queues::new(),
@@ -45,6 +48,11 @@ impl Explainer {
             last_id: 0,
             is_over: false,
         })
+    }
+
+    /// Whether who accepts is still seen, after hooks have been replaced.
+    pub(super) fn sees_accepts(&mut self, sees: bool) {
+        self.sees_accepts = sees;
     }
 
     /// Notes in the failure what will explain it, and asks for that.

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 use jiff::Timestamp;
-use tracer_common::{COUNT_KEYS, Cause, Kind};
+use tracer_common::{COUNT_KEYS, Cause, Kind, request_limit};
 
 use crate::{
     attribute::{
@@ -182,35 +182,50 @@ impl Ledger {
         all
     }
 
-    /// Decides about SYNs that came when the request queue stood exactly at its limit: the
-    /// kernel's own counter tells whether it drops those. `kernel`: what it counted since
-    /// tracer was attached.
+    /// SYNs, by namespace, that came when the request queue stood exactly at its limit, if
+    /// it is not known yet whether this kernel drops those.
     ///
     /// # Errors
     /// The counters cannot be read.
-    pub(super) fn decide(&mut self, kernel: &BTreeMap<Netns, (Netstat, Standing)>) -> Result<()> {
-        if self.counters.knows_request_limit() {
-            return Ok(());
+    pub(super) fn undecided(&self) -> Result<BTreeMap<Netns, u64>> {
+        match self.counters.knows_request_limit() {
+            true => Ok(BTreeMap::new()),
+            false => self.counters.undecided(),
         }
-        let undecided = self.counters.undecided()?;
-        if undecided.is_empty() {
-            return Ok(());
-        }
+    }
+
+    /// Decides about them: the kernel's own counter of a namespace tells. `kernel`: what it
+    /// counted since tracer was attached, read after `undecided`.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub(super) fn decide(
+        &mut self,
+        undecided: &BTreeMap<Netns, u64>,
+        kernel: &BTreeMap<Netns, (Netstat, Standing)>,
+    ) -> Result<()> {
         let counts = self.counters.counts()?;
-        let is_dropping = undecided.keys().any(|netns| {
+        for (netns, undecided) in undecided {
             let counted = counts
                 .get(&(*netns, Kind::SynDropped, Cause::RequestQueueFull))
                 .copied()
                 .unwrap_or(0);
-            // A namespace may be older than tracer's look at it; then this is no evidence.
-            kernel.get(netns).is_some_and(|(netstat, standing)| {
-                *standing == Standing::Current && netstat.req_qfull_drop > counted
-                    || *standing == Standing::Late
-                        && netstat.req_qfull_drop == counted + undecided[netns]
-            })
-        });
-        if is_dropping {
-            self.counters.drop_at_limit();
+            let Some((netstat, standing)) = kernel.get(netns) else {
+                continue;
+            };
+            // Of a namespace that tracer found late, the kernel may count from before.
+            let is_late = *standing == Standing::Late;
+            match netstat.req_qfull_drop.checked_sub(counted) {
+                Some(0) if is_late || *standing == Standing::Current => {
+                    self.counters.set_request_limit(request_limit::ACCEPTS);
+                    return Ok(());
+                }
+                Some(more) if more == *undecided || (!is_late && more > 0) => {
+                    self.counters.set_request_limit(request_limit::DROPS);
+                    return Ok(());
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

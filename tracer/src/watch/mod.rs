@@ -23,6 +23,7 @@ use crate::{
     output::{self, Output, sanitize::printable, say},
     probe::Probe,
     startup::{self, Startup},
+    verify::{self, Prepared},
     view::{self, Scene, Wish},
 };
 use child::{Child, Waiting};
@@ -124,6 +125,11 @@ async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> R
     let privileges = startup::permitted()?;
     // Attaching takes a while: what is wrong with file or address is said at once.
     output.reserve()?;
+    // The namespace is made while the kernel is busy with the programs.
+    let prepared = match arguments.no_verify {
+        true => Prepared::Not(verify::SWITCHED_OFF.to_owned()),
+        false => Prepared::start(),
+    };
     let (probe, mut startup) = startup::attach(arguments, privileges)?;
     let early = Early::look();
     if output.has_json() {
@@ -132,7 +138,7 @@ async fn trace(arguments: &Run, interval: Option<Duration>, output: Output) -> R
     // It keeps the privileges that tracer was started with; tracer does not.
     let command = Waiting::new(&arguments.command)?;
     give_up_privileges(arguments, &probe, &mut startup, &output)?;
-    let mut session = Session::new(probe, early, arguments, output)?;
+    let mut session = Session::new(probe, early, prepared, arguments, output)?;
     startup.unmatched = session.unmatched();
     for sentence in &startup.unmatched {
         say(&format!("tracer: {}", printable(sentence.as_bytes())));
@@ -211,6 +217,7 @@ async fn watch_until(
                     Wish::Quit => return Ok(Reason::Interrupted),
                 },
                 Ready::Scrape(question) => session.answer(question)?,
+                Ready::Verification(event) => session.verify(event).await?,
             }
         }
         if session.is_satisfied() {

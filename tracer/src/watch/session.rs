@@ -1,6 +1,6 @@
 //! One run: what is attached, what was learned, what was shown.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -24,6 +24,7 @@ use crate::{
         live::Live,
     },
     startup::Startup,
+    verify::{self, Next, Prepared, Verification},
     view::{self, Wish},
 };
 
@@ -51,8 +52,13 @@ pub(super) struct Session {
     since: Timestamp,
     verbose: bool,
     log: Option<Log>,
+    verification: Verification,
+    /// Verification is switched off.
+    is_unverified: bool,
+    /// For the verification.
+    closers: Option<Arc<Closers>>,
     /// Dropping it detaches everything; the last field, so dropped last.
-    _probe: Probe,
+    probe: Probe,
 }
 
 /// What is looked at before privileges are given up: who listens, and what namespaces
@@ -82,12 +88,15 @@ pub(super) enum Ready {
     View(view::Event),
     /// A scrape to [`Session::answer`].
     Scrape(Question),
+    /// Something to [`Session::verify`].
+    Verification(verify::Event),
 }
 
 impl Session {
     pub(super) fn new(
         mut probe: Probe,
         early: Early,
+        prepared: Prepared,
         arguments: &Run,
         output: Output,
     ) -> Result<Self> {
@@ -105,6 +114,8 @@ impl Session {
         let sees_closers = probe.serves(Purpose::Closer);
         let sees_accepts = probe.serves(Purpose::Acceptor);
         let closers = sees_closers.then(|| Closers::new(&mut probe)).transpose()?;
+        let closers = closers.map(Arc::new);
+        let verification = Verification::new(&mut probe, prepared, !arguments.drop_all)?;
         let baseline = Reading::take(&counters, &mut namespaces)?;
         namespaces.start_here();
         Ok(Self {
@@ -113,7 +124,7 @@ impl Session {
             namespaces,
             baseline,
             attributor,
-            explainer: Explainer::new(closers, sees_accepts)?,
+            explainer: Explainer::new(closers.clone(), sees_accepts)?,
             output,
             filter: arguments.filter.clone(),
             tree: tree(arguments),
@@ -126,7 +137,10 @@ impl Session {
             since: Timestamp::now(),
             verbose: arguments.verbose,
             log,
-            _probe: probe,
+            verification,
+            is_unverified: arguments.no_verify,
+            closers,
+            probe,
         })
     }
 
@@ -148,7 +162,35 @@ impl Session {
     /// Says that everything is in place.
     pub(super) fn start(&mut self, startup: &Startup) -> Result<()> {
         self.since = startup.time;
-        self.output.startup(startup, self.verbose)
+        self.output.startup(startup, self.verbose)?;
+        if self.is_unverified
+            && let Some(verified) = self.verification.switch_off(&self.probe.served)
+        {
+            self.output.record(Record::Verified(&verified))?;
+            self.output.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with the verification.
+    pub(super) async fn verify(&mut self, event: verify::Event) -> Result<()> {
+        let next = self.verification.handle(event, &self.probe.served).await;
+        if next == Next::Nothing {
+            return Ok(());
+        }
+        self.drain(Live::CAPACITY)?;
+        if next == Next::Forget {
+            self.verification.forget();
+            return Ok(());
+        }
+        let closers = self.closers.as_deref();
+        if let Some(verified) = self.verification.judge(&mut self.probe, closers).await {
+            self.explainer
+                .sees_accepts(self.probe.serves(Purpose::Acceptor));
+            self.output.record(Record::Verified(&verified))?;
+            self.output.flush()?;
+        }
+        Ok(())
     }
 
     /// Waits for something to do. Safe to cancel.
@@ -156,6 +198,7 @@ impl Session {
         tokio::select! {
             biased;
             answer = self.explainer.answer() => Ok(Ready::Finding(answer)),
+            event = self.verification.wait() => Ok(Ready::Verification(event)),
             asked = self.output.asked() => Ok(match asked {
                 Asked::View(event) => Ready::View(event),
                 Asked::Scrape(question) => Ready::Scrape(question),
@@ -206,6 +249,9 @@ impl Session {
             self.malformed += 1;
             return Ok(());
         };
+        if self.verification.takes(&event) {
+            return Ok(());
+        }
         self.namespaces.notice(Netns {
             inum: event.raw.netns,
             cookie: event.raw.netns_cookie,
@@ -231,11 +277,10 @@ impl Session {
 
     /// Shows what was counted and not described one by one.
     fn show_sums(&mut self) -> Result<()> {
-        if !self.ledger.counters().knows_request_limit()
-            && !self.ledger.counters().undecided()?.is_empty()
-        {
+        let undecided = self.ledger.undecided()?;
+        if !undecided.is_empty() {
             self.namespaces.read_again();
-            self.ledger.decide(&self.namespaces.deltas())?;
+            self.ledger.decide(&undecided, &self.namespaces.deltas())?;
         }
         let has_tree = self.tree.is_some();
         for (mut sum, is_ours) in self.ledger.sums(&mut self.attributor)? {
@@ -375,6 +420,9 @@ impl Session {
         // What is in the ring now, and not what a flood adds meanwhile.
         self.drain(Live::CAPACITY)?;
         self.show_sums()?;
+        if let Some(verified) = self.verification.give_up(&self.probe.served) {
+            self.output.record(Record::Verified(&verified))?;
+        }
         self.explainer.tell_queues(true);
         for answer in self.explainer.rest().await {
             self.found(answer)?;

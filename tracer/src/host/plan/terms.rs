@@ -1,5 +1,7 @@
 //! What plans are made of.
 
+use tracer_common::{Cause, Kind};
+
 /// Which hooks the user allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Choice {
@@ -65,7 +67,10 @@ impl Exactness {
 }
 
 /// What hooks are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Purpose {
     Connect,
     ConnectV6Source,
@@ -82,6 +87,20 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
+    /// Whose hooks see such a failure.
+    pub(crate) fn of(kind: Kind, cause: Cause) -> Self {
+        match (kind, cause) {
+            (Kind::ConnectFailed, Cause::NoSourceAddress) => Self::ConnectV6Source,
+            (Kind::ConnectFailed, Cause::RefusedByPolicy) => Self::ConnectPolicy,
+            (Kind::ConnectFailed, _) => Self::Connect,
+            (Kind::BindFailed, _) => Self::Bind,
+            (Kind::ListenFailed, _) => Self::Listen,
+            (Kind::SynDropped, _) => Self::SynDrop,
+            (Kind::AckDropped, _) => Self::AckDrop,
+            (Kind::OverflowReset, _) => Self::OverflowReset,
+        }
+    }
+
     /// The name in records.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use super::{
     faint, reversed,
 };
 use crate::view::{
-    data::Agreement,
+    data::{Agreement, HookVerdict},
     rows::Group,
     state::{Page, State},
 };
@@ -43,6 +43,9 @@ fn place(state: &State, width: usize) -> Line<'static> {
             .map(|(name, purposes)| format!("{name} {purposes}"))
             .collect();
         right.push(Span::raw(format!("hooks: {}", tiers.join(", "))));
+        if let Some(verdict) = run.verdict {
+            right.extend(verified(verdict, Paint::of(state)));
+        }
         if !run.degradations.is_empty() {
             let limits = run.degradations.len();
             let text = if limits == 1 { "limit" } else { "limits" };
@@ -53,6 +56,21 @@ fn place(state: &State, width: usize) -> Line<'static> {
         right.push(Span::raw(" "));
     }
     apart(left, right, width)
+}
+
+/// Whether the hooks see what they should.
+fn verified(verdict: HookVerdict, paint: Paint) -> [Span<'static>; 2] {
+    let HookVerdict {
+        verified,
+        failed,
+        all,
+    } = verdict;
+    let span = match (verified, failed) {
+        (_, 1..) => Span::styled(format!("{failed} FAILED"), paint.bad()),
+        (0, _) => Span::styled("not verified", paint.remarkable()),
+        (all_of, _) => Span::styled(format!("{all_of} of {all} verified"), paint.good()),
+    };
+    [Span::raw(", "), span]
 }
 
 fn counts(state: &State, width: usize) -> Line<'static> {

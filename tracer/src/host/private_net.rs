@@ -1,8 +1,7 @@
-//! The few settings of a network namespace that have neither a file nor a safe
-//! function.
+//! Sets up a private network namespace: `lo`, addresses, routes, sysctls.
 
 use std::{
-    io,
+    fs, io,
     net::Ipv6Addr,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
@@ -17,7 +16,7 @@ const LOOPBACK: &[u8] = b"lo";
 const LOOPBACK_INDEX: u32 = 1;
 
 /// Sets `lo` of the calling thread's namespace up.
-pub(super) fn loopback_up() -> io::Result<()> {
+pub(crate) fn loopback_up() -> io::Result<()> {
     let mut request = [0_u8; size_of::<libc::ifreq>()];
     request[..LOOPBACK.len()].copy_from_slice(LOOPBACK);
     control(AddressFamily::INET, libc::SIOCGIFFLAGS, &mut request)?;
@@ -28,7 +27,7 @@ pub(super) fn loopback_up() -> io::Result<()> {
 
 /// Takes `::1` away, the only IPv6 address that there is, and leads everything to
 /// `lo` instead: there is a route then, and no source address.
-pub(super) fn no_ipv6_addresses() -> io::Result<()> {
+pub(crate) fn no_ipv6_addresses() -> io::Result<()> {
     // struct in6_ifreq: address, prefix length, index.
     let mut address = [0_u8; 24];
     address[..16].copy_from_slice(&Ipv6Addr::LOCALHOST.octets());
@@ -44,6 +43,14 @@ pub(super) fn no_ipv6_addresses() -> io::Result<()> {
     route[72..76].copy_from_slice(&flags.to_ne_bytes());
     route[76..].copy_from_slice(&LOOPBACK_INDEX.to_ne_bytes());
     control(AddressFamily::INET6, libc::SIOCADDRT, &mut route)
+}
+
+/// Writes a sysctl of the calling thread's namespace: its path below /proc/sys.
+///
+/// # Errors
+/// /proc/sys cannot be written, or this kernel lacks the sysctl.
+pub(crate) fn set(name: &str, value: &str) -> io::Result<()> {
+    fs::write(format!("/proc/sys/{name}"), value)
 }
 
 fn control(family: AddressFamily, request: libc::Ioctl, argument: &mut [u8]) -> io::Result<()> {
@@ -64,7 +71,7 @@ fn control(family: AddressFamily, request: libc::Ioctl, argument: &mut [u8]) -> 
 }
 
 /// Leaves connections in the request queue until data come (`TCP_DEFER_ACCEPT`).
-pub(super) fn defer_accept(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn defer_accept(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     let seconds: libc::c_int = 60;
     // SAFETY: the pointer is to four readable bytes.
     let answer = unsafe {
