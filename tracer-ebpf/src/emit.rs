@@ -3,11 +3,9 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
-    EbpfContext,
     bindings::{BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
 };
-use aya_log_ebpf::debug;
 use tracer_common::{
     Cause, CountKey, Event, Hook, Kind, Tally, UNDECIDED, WAKE_INTERVAL_NS, flag, fold, slot,
 };
@@ -48,30 +46,55 @@ pub struct Queues {
 
 /// A call that failed in the process that is running now.
 #[inline(always)]
-pub fn call_failed(ctx: &impl EbpfContext, failure: Failure, errno: u16, ends: Ends) {
+pub fn call_failed(failure: Failure, errno: u16, ends: Ends) {
     let mut key = key(failure);
     key.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     key.party = current_start();
-    report(ctx, failure, &mut key, ends, |event| {
-        event.errno = errno;
-        event.caller = current_task();
-    });
+    report(failure, &mut key, ends, Call { errno });
 }
 
 /// A packet that a listener dropped, in the context of whoever happens to run.
 #[inline(always)]
-pub fn packet_dropped(ctx: &impl EbpfContext, failure: Failure, ends: Ends, queues: Queues) {
+pub fn packet_dropped(failure: Failure, ends: Ends, queues: Queues) {
     let mut key = key(failure);
     key.party = failure.sk.socket().inode();
-    report(ctx, failure, &mut key, ends, |event| {
-        event.accept_len = queues.accept_len;
-        event.accept_max = queues.accept_max;
-        event.request_len = queues.request_len;
-        event.request_max = queues.accept_max;
-        event.max_syn_backlog = queues.max_syn_backlog;
-        event.flags |= queues.flags;
-        listeners::describe(failure.sk, event);
-    });
+    report(failure, &mut key, ends, Drop { queues, failure });
+}
+
+/// What only calls, or only drops, have to say. A trait and not a closure, so that it can
+/// be inlined always: a function of its own would need a stack of its own.
+trait Describe {
+    fn describe(self, event: &mut Event);
+}
+
+struct Call {
+    errno: u16,
+}
+
+impl Describe for Call {
+    #[inline(always)]
+    fn describe(self, event: &mut Event) {
+        event.errno = self.errno;
+        event.caller = current_task();
+    }
+}
+
+struct Drop {
+    queues: Queues,
+    failure: Failure,
+}
+
+impl Describe for Drop {
+    #[inline(always)]
+    fn describe(self, event: &mut Event) {
+        event.accept_len = self.queues.accept_len;
+        event.accept_max = self.queues.accept_max;
+        event.request_len = self.queues.request_len;
+        event.request_max = self.queues.accept_max;
+        event.max_syn_backlog = self.queues.max_syn_backlog;
+        event.flags |= self.queues.flags;
+        listeners::describe(self.failure.sk, event);
+    }
 }
 
 #[inline(always)]
@@ -82,7 +105,7 @@ fn key(failure: Failure) -> CountKey {
 
 /// A SYN of which user space has to find out whether it was dropped.
 #[inline(always)]
-pub fn undecided(ctx: &impl EbpfContext, sk: Sock) {
+pub fn undecided(sk: Sock) {
     let net = sk.net();
     if verification::takes(net.inum()) {
         return;
@@ -90,7 +113,7 @@ pub fn undecided(ctx: &impl EbpfContext, sk: Sock) {
     let mut key = CountKey::new(net.inum(), net.cookie(), Kind::SynDropped, Cause::Other);
     key.cause = UNDECIDED;
     key.party = sk.socket().inode();
-    if let Some(tally) = count(ctx, &mut key) {
+    if let Some(tally) = count(&mut key) {
         // SAFETY: a valid map value.
         increment(unsafe { &raw mut (*tally).undescribed });
         add(slot::UNDESCRIBED);
@@ -104,18 +127,12 @@ pub fn unjudged() {
 }
 
 #[inline(always)]
-fn report(
-    ctx: &impl EbpfContext,
-    failure: Failure,
-    key: &mut CountKey,
-    ends: Ends,
-    fill: impl FnOnce(&mut Event),
-) {
+fn report(failure: Failure, key: &mut CountKey, ends: Ends, own: impl Describe) {
     let is_verification = verification::takes(key.netns);
     let tally = if is_verification {
         UNWANTED.get_ptr_mut(0)
     } else {
-        count(ctx, key)
+        count(key)
     };
     let Some(tally) = tally else {
         return;
@@ -131,7 +148,7 @@ fn report(
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let may = is_verification || allowance::take(failure.kind, tally, now);
-    if !may || !describe(failure, key, ends, now, fill) {
+    if !may || !describe(failure, key, ends, now, own) {
         // SAFETY: a valid map value.
         increment(unsafe { &raw mut (*tally).undescribed });
         add(slot::UNDESCRIBED);
@@ -154,13 +171,7 @@ fn note_address(tally: *mut Tally, ends: &Ends) {
 
 /// Writes the failure into the ring; false: there is no room.
 #[inline(always)]
-fn describe(
-    failure: Failure,
-    key: &CountKey,
-    ends: Ends,
-    now: u64,
-    fill: impl FnOnce(&mut Event),
-) -> bool {
+fn describe(failure: Failure, key: &CountKey, ends: Ends, now: u64, own: impl Describe) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
         return false;
     };
@@ -193,7 +204,7 @@ fn describe(
             event.flags |= flag::KERNEL_SOCKET;
         }
     }
-    fill(event);
+    own.describe(event);
     entry.submit(wake_up(now));
     true
 }
@@ -221,7 +232,7 @@ fn wake_up(now: u64) -> u64 {
 /// Counts a failure, and returns its counters on this CPU: of its process or listener,
 /// else of what has no room of its own.
 #[inline(always)]
-fn count(ctx: &impl EbpfContext, key: &mut CountKey) -> Option<*mut Tally> {
+fn count(key: &mut CountKey) -> Option<*mut Tally> {
     if COUNTS.get_ptr_mut(&*key).is_none() {
         // Another CPU may be first; then this fails and the entry is there.
         if COUNTS.insert(&*key, NOTHING, BPF_NOEXIST as u64).is_ok() {
@@ -230,7 +241,7 @@ fn count(ctx: &impl EbpfContext, key: &mut CountKey) -> Option<*mut Tally> {
     }
     let tally = match COUNTS.get_ptr_mut(&*key) {
         Some(tally) => tally,
-        None => unattributed(ctx, key)?,
+        None => unattributed(key)?,
     };
     // SAFETY: a valid map value.
     increment(unsafe { &raw mut (*tally).counted });
@@ -249,14 +260,10 @@ static NOTHING: &Tally = &Tally {
 
 /// The counters of failures that are those of nobody, because [`COUNTS`] is full.
 #[inline(always)]
-fn unattributed(ctx: &impl EbpfContext, key: &mut CountKey) -> Option<*mut Tally> {
+fn unattributed(key: &mut CountKey) -> Option<*mut Tally> {
     key.party = 0;
     key.tgid = 0;
     if UNATTRIBUTED.get_ptr_mut(&*key).is_none() {
-        debug!(
-            ctx,
-            "COUNTS is full: netns {} is counted as a whole", key.netns
-        );
         let _ = UNATTRIBUTED.insert(&*key, NOTHING, BPF_NOEXIST as u64);
     }
     match UNATTRIBUTED.get_ptr_mut(&*key) {

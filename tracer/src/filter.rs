@@ -13,7 +13,7 @@ use tracer_common::{Cause, FILTER_VALUES, Kind};
 
 pub(crate) use cidr::Cidr;
 pub(crate) use facts::{Facts, Person};
-pub(crate) use totals::{Part, Who};
+pub(crate) use totals::{Part, Who, keep_parties};
 pub(crate) use tree::Tree;
 pub(crate) use unmatched::Host;
 

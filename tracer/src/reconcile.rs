@@ -34,7 +34,18 @@ pub(crate) struct Row {
     pub(crate) req_qfull_drop: Pair,
     /// Why the kernel's numbers are missing or may be old.
     pub(crate) unavailable: Option<Cow<'static, str>>,
+    /// What else may stand behind a difference.
+    pub(crate) explanation: Option<Cow<'static, str>>,
 }
+
+/// Where the kernel raises ListenDrops and no hook counts: tcp_req_err (net/ipv4/tcp_ipv4.c,
+/// net/ipv6/tcp_ipv6.c), tcp_v4_conn_request and tcp_v6_conn_request for SYNs that are not
+/// sent to one host, tcp_v4_syn_recv_sock and tcp_v6_syn_recv_sock where no socket can be
+/// made; in the portable tier also the other drops of tcp_conn_request.
+const MORE_DROPS: &str = "the kernel also counts half-open handshakes that an ICMP error ended, SYNs to broadcast and multicast addresses, and handshakes for which memory or a route was missing";
+
+/// Where a prediction can be wrong.
+const FEWER_DROPS: &str = "tracer predicted drops that the kernel did not make: segments that it refused earlier, or stray ACKs that passed for a syncookie's";
 
 impl Row {
     fn pairs(&self) -> [Pair; 3] {
@@ -97,6 +108,7 @@ fn row(netns: Netns, ours: Netstat, unplaced: u64, kernel: Option<&(Netstat, Sta
         listen_drops: pair(|n| n.listen_drops),
         req_qfull_drop: pair(|n| n.req_qfull_drop),
         unavailable: None,
+        explanation: None,
     };
     let unavailable = match kernel {
         None => Some("tracer found no way into this namespace, so its counters could not be read"),
@@ -115,6 +127,13 @@ fn row(netns: Netns, ours: Netstat, unplaced: u64, kernel: Option<&(Netstat, Sta
         Some((_, Standing::Late | Standing::Current)) => None,
     };
     row.unavailable = unavailable.map(Cow::Borrowed);
+    let difference = row.listen_drops.difference();
+    let difference = difference.filter(|_| row.unavailable.is_none());
+    row.explanation = match difference.map(i128::signum) {
+        Some(1) => Some(Cow::Borrowed(MORE_DROPS)),
+        Some(-1) => Some(Cow::Borrowed(FEWER_DROPS)),
+        _ => None,
+    };
     row
 }
 

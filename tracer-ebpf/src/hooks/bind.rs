@@ -3,7 +3,6 @@
 //! failed, for one port or (port 0) for all of them.
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
@@ -25,7 +24,7 @@ pub fn is_ours(ret: i32) -> bool {
 
 /// `bind()` of `sk` to `asked` returned `ret`.
 #[inline(always)]
-pub fn failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, asked: Address, ret: i32) {
+pub fn failed(hook: Hook, sk: Sock, asked: Address, ret: i32) {
     let protocol = sk.protocol();
     if protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_MPTCP {
         return;
@@ -44,7 +43,6 @@ pub fn failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, asked: Address, ret:
         sk,
     };
     call_failed(
-        ctx,
         failure,
         -ret as u16,
         Ends {
@@ -55,8 +53,8 @@ pub fn failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, asked: Address, ret:
 }
 
 #[inline(always)]
-fn failed_raw(ctx: &impl EbpfContext, hook: Hook, sk: u64, sockaddr: u64, ret: i32) {
-    failed(ctx, hook, Sock(sk), kernel_sockaddr(sockaddr), ret);
+fn failed_raw(hook: Hook, sk: u64, sockaddr: u64, ret: i32) {
+    failed(hook, Sock(sk), kernel_sockaddr(sockaddr), ret);
 }
 
 /// match-proto: int __inet_bind(struct sock *, struct sockaddr *, int, u32)
@@ -64,7 +62,7 @@ fn failed_raw(ctx: &impl EbpfContext, hook: Hook, sk: u64, sockaddr: u64, ret: i
 pub fn fexit_inet_bind(ctx: FExitContext) -> i32 {
     let ret = ctx.arg::<i32>(4);
     if is_ours(ret) {
-        failed_raw(&ctx, Hook::FexitInetBind, ctx.arg(0), ctx.arg(1), ret);
+        failed_raw(Hook::FexitInetBind, ctx.arg(0), ctx.arg(1), ret);
     }
     0
 }
@@ -74,7 +72,7 @@ pub fn fexit_inet_bind(ctx: FExitContext) -> i32 {
 pub fn fexit_inet6_bind(ctx: FExitContext) -> i32 {
     let ret = ctx.arg::<i32>(4);
     if is_ours(ret) {
-        failed_raw(&ctx, Hook::FexitInet6Bind, ctx.arg(0), ctx.arg(1), ret);
+        failed_raw(Hook::FexitInet6Bind, ctx.arg(0), ctx.arg(1), ret);
     }
     0
 }
@@ -85,7 +83,7 @@ probe_pair!(
     Hook::KretInetBind,
     [0, 1],
     |ret| is_ours(ret),
-    |ctx, call| failed_raw(&ctx, Hook::KretInetBind, call.arg0, call.arg1, ctx.ret())
+    |ctx, call| failed_raw(Hook::KretInetBind, call.arg0, call.arg1, ctx.ret())
 );
 probe_pair!(
     kprobe_inet6_bind,
@@ -93,5 +91,5 @@ probe_pair!(
     Hook::KretInet6Bind,
     [0, 1],
     |ret| is_ours(ret),
-    |ctx, call| failed_raw(&ctx, Hook::KretInet6Bind, call.arg0, call.arg1, ctx.ret())
+    |ctx, call| failed_raw(Hook::KretInet6Bind, call.arg0, call.arg1, ctx.ret())
 );

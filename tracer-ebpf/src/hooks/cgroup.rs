@@ -127,7 +127,7 @@ fn arrived(
             hook: Hook::CgroupSkbIngress,
             sk,
         };
-        packet_dropped(ctx, failure, ends, queues);
+        packet_dropped(failure, ends, queues);
     }
 }
 
@@ -159,7 +159,7 @@ fn syn_arrived(
         return None;
     }
     let Some(cause) = cause else {
-        undecided(ctx, sk);
+        undecided(sk);
         return None;
     };
     Some((Kind::SynDropped, cause))

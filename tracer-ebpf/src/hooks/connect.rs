@@ -8,7 +8,6 @@
 //! share, so an EADDRNOTAVAIL there that no inner hook reported was a policy's.
 
 use aya_ebpf::{
-    EbpfContext,
     helpers::bpf_get_current_pid_tgid,
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
@@ -24,7 +23,7 @@ use crate::{
 
 /// The port search failed.
 #[inline(always)]
-fn search_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock) {
+fn search_failed(hook: Hook, sk: Sock) {
     if sk.protocol() != IPPROTO_TCP {
         return;
     }
@@ -33,12 +32,12 @@ fn search_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock) {
         local,
         remote: Some(remote),
     };
-    search_failed_with(ctx, hook, sk, sk.port(), ends);
+    search_failed_with(hook, sk, sk.port(), ends);
 }
 
 /// As above, with the port that the socket had before the search.
 #[inline(always)]
-pub fn search_failed_with(ctx: &impl EbpfContext, hook: Hook, sk: Sock, port: u16, ends: Ends) {
+pub fn search_failed_with(hook: Hook, sk: Sock, port: u16, ends: Ends) {
     let cause = if port == 0 {
         Cause::PortsExhausted
     } else {
@@ -50,7 +49,7 @@ pub fn search_failed_with(ctx: &impl EbpfContext, hook: Hook, sk: Sock, port: u1
         hook,
         sk,
     };
-    call_failed(ctx, failure, EADDRNOTAVAIL as u16, ends);
+    call_failed(failure, EADDRNOTAVAIL as u16, ends);
     remember_reported(sk);
 }
 
@@ -71,10 +70,9 @@ fn reported(sk: Sock) -> bool {
 
 /// `tcp_v6_connect` failed with EADDRNOTAVAIL.
 #[inline(always)]
-fn v6_connect_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, sockaddr: u64) {
+fn v6_connect_failed(hook: Hook, sk: Sock, sockaddr: u64) {
     if !reported(sk) {
         no_source_address(
-            ctx,
             hook,
             sk,
             Ends {
@@ -87,14 +85,14 @@ fn v6_connect_failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock, sockaddr: u64
 
 /// No address of this host can be the source for that destination.
 #[inline(always)]
-pub fn no_source_address(ctx: &impl EbpfContext, hook: Hook, sk: Sock, ends: Ends) {
+pub fn no_source_address(hook: Hook, sk: Sock, ends: Ends) {
     let failure = Failure {
         kind: Kind::ConnectFailed,
         cause: Cause::NoSourceAddress,
         hook,
         sk,
     };
-    call_failed(ctx, failure, EADDRNOTAVAIL as u16, ends);
+    call_failed(failure, EADDRNOTAVAIL as u16, ends);
     remember_reported(sk);
 }
 
@@ -111,18 +109,18 @@ pub fn call_is_unexplained(sk: Sock) -> bool {
 
 /// Nothing in the stack gave this errno: a cgroup or LSM program did.
 #[inline(always)]
-pub fn refused_by_policy(ctx: &impl EbpfContext, hook: Hook, sk: Sock, ends: Ends) {
+pub fn refused_by_policy(hook: Hook, sk: Sock, ends: Ends) {
     let failure = Failure {
         kind: Kind::ConnectFailed,
         cause: Cause::RefusedByPolicy,
         hook,
         sk,
     };
-    call_failed(ctx, failure, EADDRNOTAVAIL as u16, ends);
+    call_failed(failure, EADDRNOTAVAIL as u16, ends);
 }
 
 #[inline(always)]
-fn connect_file_failed(ctx: &impl EbpfContext, hook: Hook, file: u64, sockaddr: u64) {
+fn connect_file_failed(hook: Hook, file: u64, sockaddr: u64) {
     let Some(socket) = File(file).socket() else {
         return;
     };
@@ -132,7 +130,7 @@ fn connect_file_failed(ctx: &impl EbpfContext, hook: Hook, file: u64, sockaddr: 
             local: sk.local(),
             remote: Some(kernel_sockaddr(sockaddr)),
         };
-        refused_by_policy(ctx, hook, sk, ends);
+        refused_by_policy(hook, sk, ends);
     }
 }
 
@@ -142,7 +140,7 @@ const FAILED: i32 = -EADDRNOTAVAIL;
 #[fexit]
 pub fn fexit_inet_hash_connect(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) == FAILED {
-        search_failed(&ctx, Hook::FexitInetHashConnect, Sock(ctx.arg(1)));
+        search_failed(Hook::FexitInetHashConnect, Sock(ctx.arg(1)));
     }
     0
 }
@@ -151,7 +149,7 @@ pub fn fexit_inet_hash_connect(ctx: FExitContext) -> i32 {
 #[fexit]
 pub fn fexit_inet6_hash_connect(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) == FAILED {
-        search_failed(&ctx, Hook::FexitInet6HashConnect, Sock(ctx.arg(1)));
+        search_failed(Hook::FexitInet6HashConnect, Sock(ctx.arg(1)));
     }
     0
 }
@@ -160,7 +158,7 @@ pub fn fexit_inet6_hash_connect(ctx: FExitContext) -> i32 {
 #[fexit]
 pub fn fexit_tcp_v6_connect(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(3) == FAILED {
-        v6_connect_failed(&ctx, Hook::FexitTcpV6Connect, Sock(ctx.arg(0)), ctx.arg(1));
+        v6_connect_failed(Hook::FexitTcpV6Connect, Sock(ctx.arg(0)), ctx.arg(1));
     }
     0
 }
@@ -169,7 +167,7 @@ pub fn fexit_tcp_v6_connect(ctx: FExitContext) -> i32 {
 #[fexit]
 pub fn fexit_sys_connect_file(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(4) == FAILED {
-        connect_file_failed(&ctx, Hook::FexitSysConnectFile, ctx.arg(0), ctx.arg(1));
+        connect_file_failed(Hook::FexitSysConnectFile, ctx.arg(0), ctx.arg(1));
     }
     0
 }
@@ -182,7 +180,7 @@ probe_pair!(
     Hook::KretInetHashConnect,
     [1, 1],
     |ret| ret == FAILED,
-    |ctx, call| search_failed(&ctx, Hook::KretInetHashConnect, Sock(call.arg0))
+    |ctx, call| search_failed(Hook::KretInetHashConnect, Sock(call.arg0))
 );
 probe_pair!(
     kprobe_tcp_v6_connect,
@@ -190,7 +188,7 @@ probe_pair!(
     Hook::KretTcpV6Connect,
     [0, 1],
     |ret| ret == FAILED,
-    |ctx, call| v6_connect_failed(&ctx, Hook::KretTcpV6Connect, Sock(call.arg0), call.arg1)
+    |ctx, call| v6_connect_failed(Hook::KretTcpV6Connect, Sock(call.arg0), call.arg1)
 );
 probe_pair!(
     kprobe_sys_connect_file,
@@ -198,5 +196,5 @@ probe_pair!(
     Hook::KretSysConnectFile,
     [0, 1],
     |ret| ret == FAILED,
-    |ctx, call| connect_file_failed(&ctx, Hook::KretSysConnectFile, call.arg0, call.arg1)
+    |ctx, call| connect_file_failed(Hook::KretSysConnectFile, call.arg0, call.arg1)
 );

@@ -5,7 +5,6 @@
 //! The IPv6 function hands IPv4 packets to the IPv4 one.
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
@@ -19,7 +18,7 @@ use crate::{
 /// The final ACK `skb` for `request` reached `sk`. `family`: the one whose
 /// packets this hook is to count.
 #[inline(always)]
-fn reached(ctx: &impl EbpfContext, hook: Hook, sk: Sock, skb: u64, request: u64, family: Family) {
+fn reached(hook: Hook, sk: Sock, skb: u64, request: u64, family: Family) {
     let (accept_len, accept_max) = sk.accept_queue();
     if accept_len <= accept_max {
         return;
@@ -43,7 +42,6 @@ fn reached(ctx: &impl EbpfContext, hook: Hook, sk: Sock, skb: u64, request: u64,
         sk,
     };
     packet_dropped(
-        ctx,
         failure,
         Ends {
             local: to,
@@ -68,14 +66,7 @@ pub fn verdict(sk: Sock, cookie: bool) -> Kind {
 #[fentry]
 pub fn fentry_v4_syn_recv_sock(ctx: FEntryContext) -> i32 {
     let hook = Hook::FentryV4SynRecvSock;
-    reached(
-        &ctx,
-        hook,
-        Sock(ctx.arg(0)),
-        ctx.arg(1),
-        ctx.arg(2),
-        Family::V4,
-    );
+    reached(hook, Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2), Family::V4);
     0
 }
 
@@ -83,14 +74,7 @@ pub fn fentry_v4_syn_recv_sock(ctx: FEntryContext) -> i32 {
 #[fentry]
 pub fn fentry_v6_syn_recv_sock(ctx: FEntryContext) -> i32 {
     let hook = Hook::FentryV6SynRecvSock;
-    reached(
-        &ctx,
-        hook,
-        Sock(ctx.arg(0)),
-        ctx.arg(1),
-        ctx.arg(2),
-        Family::V6,
-    );
+    reached(hook, Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2), Family::V6);
     0
 }
 
@@ -98,14 +82,7 @@ pub fn fentry_v6_syn_recv_sock(ctx: FEntryContext) -> i32 {
 #[kprobe]
 pub fn kprobe_v4_syn_recv_sock(ctx: ProbeContext) -> u32 {
     let (sk, skb, request) = arguments(&ctx);
-    reached(
-        &ctx,
-        Hook::KprobeV4SynRecvSock,
-        sk,
-        skb,
-        request,
-        Family::V4,
-    );
+    reached(Hook::KprobeV4SynRecvSock, sk, skb, request, Family::V4);
     0
 }
 
@@ -113,14 +90,7 @@ pub fn kprobe_v4_syn_recv_sock(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub fn kprobe_v6_syn_recv_sock(ctx: ProbeContext) -> u32 {
     let (sk, skb, request) = arguments(&ctx);
-    reached(
-        &ctx,
-        Hook::KprobeV6SynRecvSock,
-        sk,
-        skb,
-        request,
-        Family::V6,
-    );
+    reached(Hook::KprobeV6SynRecvSock, sk, skb, request, Family::V6);
     0
 }
 

@@ -3,7 +3,6 @@
 //! (it is exported from another file than its callers, so it is not inlined).
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
@@ -18,7 +17,7 @@ use crate::{
 
 /// `listen()` on `sk` returned EADDRINUSE.
 #[inline(always)]
-pub fn failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock) {
+pub fn failed(hook: Hook, sk: Sock) {
     // listen() on a socket without a port searches for one.
     let cause = if sk.port() == 0 {
         Cause::PortsExhausted
@@ -32,7 +31,6 @@ pub fn failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock) {
         sk,
     };
     call_failed(
-        ctx,
         failure,
         EADDRINUSE as u16,
         Ends {
@@ -43,25 +41,25 @@ pub fn failed(ctx: &impl EbpfContext, hook: Hook, sk: Sock) {
 }
 
 #[inline(always)]
-fn returned(ctx: &impl EbpfContext, hook: Hook, sk: Sock, ret: i32) {
+fn returned(hook: Hook, sk: Sock, ret: i32) {
     if ret == 0 {
         listeners::opened(sk);
     } else if ret == -EADDRINUSE {
-        failed(ctx, hook, sk);
+        failed(hook, sk);
     }
 }
 
 /// match-proto: int inet_csk_listen_start(struct sock *)
 #[fexit]
 pub fn fexit_listen_start_1(ctx: FExitContext) -> i32 {
-    returned(&ctx, Hook::FexitListenStart, Sock(ctx.arg(0)), ctx.arg(1));
+    returned(Hook::FexitListenStart, Sock(ctx.arg(0)), ctx.arg(1));
     0
 }
 
 /// match-proto: int inet_csk_listen_start(struct sock *, int)
 #[fexit]
 pub fn fexit_listen_start_2(ctx: FExitContext) -> i32 {
-    returned(&ctx, Hook::FexitListenStart, Sock(ctx.arg(0)), ctx.arg(2));
+    returned(Hook::FexitListenStart, Sock(ctx.arg(0)), ctx.arg(2));
     0
 }
 
@@ -71,5 +69,5 @@ probe_pair!(
     Hook::KretListenStart,
     [0, 0],
     |_ret| true,
-    |ctx, call| returned(&ctx, Hook::KretListenStart, Sock(call.arg0), ctx.ret())
+    |ctx, call| returned(Hook::KretListenStart, Sock(call.arg0), ctx.ret())
 );

@@ -26,7 +26,7 @@ pub fn raw_tp_connect(ctx: RawTracePointContext) -> i32 {
     let sk = Sock(ctx.arg(0));
     match (ctx.arg::<i32>(1), ctx.arg::<i32>(2)) {
         (TCP_CLOSE, TCP_SYN_SENT) => connecting(sk),
-        (TCP_SYN_SENT, TCP_CLOSE) => closed(&ctx, sk),
+        (TCP_SYN_SENT, TCP_CLOSE) => closed(sk),
         _ => {}
     }
     0
@@ -62,7 +62,7 @@ fn connecting(sk: Sock) {
 }
 
 #[inline(always)]
-fn closed(ctx: &RawTracePointContext, sk: Sock) {
+fn closed(sk: Sock) {
     let socket = sk.socket();
     if !socket.exists() || socket.state() != SS_UNCONNECTED || sk.protocol() != IPPROTO_TCP {
         return;
@@ -82,5 +82,5 @@ fn closed(ctx: &RawTracePointContext, sk: Sock) {
     };
     // The port is given back before the tracepoint runs (tcp_set_state).
     ends.local.port = before.port as u16;
-    search_failed_with(ctx, Hook::RawTpSetState, sk, before.port as u16, ends);
+    search_failed_with(Hook::RawTpSetState, sk, before.port as u16, ends);
 }

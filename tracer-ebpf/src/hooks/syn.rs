@@ -7,7 +7,6 @@
 //! accepted has already grown them.
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
@@ -51,7 +50,7 @@ fn accepted(sk: Sock) {
 
 /// `known`: the listener, where the hook still sees its arguments.
 #[inline(always)]
-fn returned(ctx: &impl EbpfContext, hook: Hook, known: Option<Sock>) {
+fn returned(hook: Hook, known: Option<Sock>) {
     let Some(slot) = SYN.get_ptr_mut(0) else {
         return;
     };
@@ -67,11 +66,11 @@ fn returned(ctx: &impl EbpfContext, hook: Hook, known: Option<Sock>) {
         learn_limit(&syn);
         return;
     }
-    dropped(ctx, hook, &syn);
+    dropped(hook, &syn);
 }
 
 #[inline(always)]
-fn dropped(ctx: &impl EbpfContext, hook: Hook, syn: &Syn) {
+fn dropped(hook: Hook, syn: &Syn) {
     let sk = Sock(syn.sk);
     let net = sk.net();
     let mut queues = Queues {
@@ -98,7 +97,6 @@ fn dropped(ctx: &impl EbpfContext, hook: Hook, syn: &Syn) {
         sk,
     };
     packet_dropped(
-        ctx,
         failure,
         Ends {
             local: to,
@@ -192,7 +190,7 @@ pub fn fentry_openreq_init(ctx: FEntryContext) -> i32 {
 /// match-proto: int tcp_conn_request(struct request_sock_ops *, const struct tcp_request_sock_ops *, struct sock *, struct sk_buff *)
 #[fexit]
 pub fn fexit_conn_request(ctx: FExitContext) -> i32 {
-    returned(&ctx, Hook::FexitConnRequest, Some(Sock(ctx.arg(2))));
+    returned(Hook::FexitConnRequest, Some(Sock(ctx.arg(2))));
     0
 }
 
@@ -212,7 +210,7 @@ pub fn kprobe_openreq_init(ctx: ProbeContext) -> u32 {
 
 /// match-proto: int tcp_conn_request(struct request_sock_ops *, const struct tcp_request_sock_ops *, struct sock *, struct sk_buff *)
 #[kretprobe]
-pub fn kretprobe_conn_request(ctx: RetProbeContext) -> u32 {
-    returned(&ctx, Hook::KretConnRequest, None);
+pub fn kretprobe_conn_request(_ctx: RetProbeContext) -> u32 {
+    returned(Hook::KretConnRequest, None);
     0
 }

@@ -6,6 +6,7 @@
 //! without `bpf_task_pt_regs` (5.10) keep them at the entry instead.
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_log_ebpf::debug;
 use tracer_common::{Family, Hook};
 
 use super::{
@@ -57,13 +58,13 @@ fn call(hook: Hook) -> Option<(Sock, u64)> {
 #[tracepoint]
 pub fn tp_exit_connect(ctx: TracePointContext) -> u32 {
     if ret(&ctx) == -EADDRNOTAVAIL {
-        connect_failed(&ctx);
+        connect_failed();
     }
     0
 }
 
 #[inline(always)]
-fn connect_failed(ctx: &TracePointContext) {
+fn connect_failed() {
     let hook = Hook::TpSysExitConnect;
     let Some((sk, sockaddr)) = call(hook) else {
         return;
@@ -79,11 +80,11 @@ fn connect_failed(ctx: &TracePointContext) {
     // IPv4 has no EADDRNOTAVAIL but the port search's, which is reported. IPv6
     // has "no source address", which looks the same here as a policy's.
     if remote.family == Family::V6 {
-        no_source_address(ctx, hook, sk, ends);
+        no_source_address(hook, sk, ends);
         // The call is over: nothing outer is left to stay silent.
         call_is_unexplained(sk);
     } else {
-        refused_by_policy(ctx, hook, sk, ends);
+        refused_by_policy(hook, sk, ends);
     }
 }
 
@@ -93,7 +94,7 @@ pub fn tp_exit_bind(ctx: TracePointContext) -> u32 {
     if bind::is_ours(ret)
         && let Some((sk, sockaddr)) = call(Hook::TpSysExitBind)
     {
-        bind::failed(&ctx, Hook::TpSysExitBind, sk, user_sockaddr(sockaddr), ret);
+        bind::failed(Hook::TpSysExitBind, sk, user_sockaddr(sockaddr), ret);
     }
     0
 }
@@ -103,7 +104,7 @@ pub fn tp_exit_listen(ctx: TracePointContext) -> u32 {
     if ret(&ctx) == -EADDRINUSE
         && let Some((sk, _)) = call(Hook::TpSysExitListen)
     {
-        listen::failed(&ctx, Hook::TpSysExitListen, sk);
+        listen::failed(Hook::TpSysExitListen, sk);
     }
     0
 }
@@ -153,7 +154,7 @@ pub fn tp_exit_accept4(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn accept_returned(ctx: &TracePointContext) {
     if ret(ctx) >= 0
-        && let Some(sk) = listener(ctx)
+        && let Some(sk) = listener()
     {
         listeners::accepted(sk);
     }
@@ -181,14 +182,15 @@ fn accept_failed(ctx: &TracePointContext) {
     if ret >= 0 || ret == -EAGAIN || ret == -EINTR || ret == -ECONNABORTED || ret < -511 {
         return;
     }
-    if let Some(sk) = listener(ctx) {
+    if let Some(sk) = listener() {
+        debug!(ctx, "accept() failed with errno {}", -ret);
         listeners::accept_failed(sk, -ret as u64);
     }
 }
 
 /// The TCP listener that the `accept()` that returns now was called with.
 #[inline(always)]
-fn listener(_: &TracePointContext) -> Option<Sock> {
+fn listener() -> Option<Sock> {
     let fd = match syscall_args() {
         Some((fd, _)) => fd,
         None => {

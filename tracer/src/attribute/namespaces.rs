@@ -134,17 +134,7 @@ impl Namespaces {
         if self.known.contains_key(&netns) || netns.inum == 0 {
             return;
         }
-        let now = self.current.get(&netns.inum).copied();
-        if !self.has_cookies
-            && let Some(unknown) = now.filter(|now| now.cookie == 0)
-            && let Some(namespace) = self.known.remove(&unknown)
-        {
-            // The first event of it tells which one it is.
-            self.known.insert(netns, namespace);
-            self.current.insert(netns.inum, netns);
-            return;
-        }
-        if !self.sought.insert(netns) {
+        if self.recognise(netns) || !self.sought.insert(netns) {
             return;
         }
         // Names first: they are few, and a namespace may live for some milliseconds only.
@@ -153,13 +143,29 @@ impl Namespaces {
             && self.visit_name(netns.inum, path, Some(netns))
         {
             self.give_names(&named, &BTreeMap::new());
-        } else if now.is_none() || !self.has_cookies {
-            self.refresh();
-        } else if let Some(now) = now {
-            // Another one had this number before.
-            self.let_go(now);
-            self.refresh();
+            return;
         }
+        if let Some(before) = self.current.get(&netns.inum).copied() {
+            // Another one had this number.
+            self.let_go(before);
+        }
+        self.refresh();
+        self.recognise(netns);
+    }
+
+    /// Where the kernel tells no cookie, the first event of a namespace tells which one it
+    /// is. Whether it did.
+    fn recognise(&mut self, netns: Netns) -> bool {
+        let unknown = Netns::of_inode(netns.inum);
+        if self.has_cookies || self.current.get(&netns.inum) != Some(&unknown) {
+            return false;
+        }
+        let Some(namespace) = self.known.remove(&unknown) else {
+            return false;
+        };
+        self.known.insert(netns, namespace);
+        self.current.insert(netns.inum, netns);
+        true
     }
 
     /// [`Namespaces::refresh`], if that is due.
@@ -216,19 +222,25 @@ impl Namespaces {
             .is_some_and(|way| way.is_valid(netns.inum));
         let made = |path: &PathBuf| Some(Way::Name(path.clone(), made(path)?));
         let process = inside.get(&netns.inum).copied();
-        // While one of them is there, the number is not given out again.
+        // While one of them is there, the number is not given out again. Where the kernel
+        // tells no cookie, it is taken for the same one as long as nothing shows another.
         let other = match &namespace.way {
-            _ if !is_valid => None,
+            _ if !is_valid && self.has_cookies => None,
+            _ if !is_valid => {
+                let name = named.get(&netns.inum).and_then(made);
+                name.or_else(|| process.map(Way::process))
+            }
             Some(Way::Process(pid, _)) if process != Some(*pid) => {
                 let name = named.get(&netns.inum).and_then(made);
                 name.or_else(|| process.map(Way::process))
             }
             _ => None,
         };
+        let is_there = is_valid || other.is_some();
         if other.is_some() {
             namespace.way = other;
         }
-        is_valid
+        is_there
     }
 
     /// It is gone, or another one has its number.

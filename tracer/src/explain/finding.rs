@@ -280,6 +280,9 @@ pub(crate) struct QueueFinding {
     /// signal, and the errno of the last one before the last drop.
     pub(crate) accept_failures: u64,
     pub(crate) accept_errno: Option<u16>,
+    /// All drops in the network namespace, as tracer and as the kernel counted them, where
+    /// these differ: then the drops of this listener may be wrong as well.
+    pub(crate) disagreement: Option<(u64, u64)>,
     /// Clients whose final ACK was dropped and whom the server does not know:
     /// they believe they are connected.
     pub(crate) ghosts: Vec<Ghost>,

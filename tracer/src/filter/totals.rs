@@ -86,8 +86,7 @@ impl Filter {
     }
 
     /// Leaves in totals what this filter wants, and what is in a namespace that `is_place`
-    /// likes. Failures that leave are in none of the numbers any more. Of `by`, what is not
-    /// wanted is gone already.
+    /// likes. Failures that leave are in none of the numbers any more.
     pub(crate) fn narrow(&self, totals: &mut Totals, is_place: impl Fn(u32) -> bool) {
         let names = std::mem::take(&mut totals.netns_names);
         let name = |netns: Life| names.get(&netns).map(AsRef::as_ref);
@@ -116,22 +115,26 @@ impl Filter {
         totals
             .netns_names
             .retain(|netns, name| is_place(netns.inum) && self.wants_netns(netns.inum, Some(name)));
-        if !totals.by.is_empty() {
-            // By process and listener is known better than by namespace.
-            let all: u64 = totals.counts.values().sum();
-            totals.counts.clear();
-            for by in &totals.by {
-                let key = (by.netns, by.kind, by.cause);
-                *totals.counts.entry(key).or_default() += by.counted;
-            }
-            let left: u64 = totals.counts.values().sum();
-            gone = gone.saturating_add(all.saturating_sub(left));
-        }
         let health = &mut totals.health;
         health.counted = health.counted.saturating_sub(gone);
         // They were left out, but for those that were lost.
         health.filtered = health.filtered.saturating_sub(gone);
     }
+}
+
+/// Leaves in totals what is in `by`, from which everybody who is not wanted is gone.
+pub(crate) fn keep_parties(totals: &mut Totals) {
+    let all: u64 = totals.counts.values().sum();
+    totals.counts.clear();
+    for by in &totals.by {
+        let key = (by.netns, by.kind, by.cause);
+        *totals.counts.entry(key).or_default() += by.counted;
+    }
+    let left: u64 = totals.counts.values().sum();
+    let gone = all.saturating_sub(left);
+    let health = &mut totals.health;
+    health.counted = health.counted.saturating_sub(gone);
+    health.filtered = health.filtered.saturating_sub(gone);
 }
 
 fn number(value: &Value) -> u32 {
@@ -243,6 +246,7 @@ mod tests {
             listen_drops: pair(drops),
             req_qfull_drop: pair(0),
             unavailable: None,
+            explanation: None,
         };
         Totals {
             health: Health {

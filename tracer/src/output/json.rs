@@ -208,6 +208,7 @@ fn row(totals: &Totals, row: &Row) -> Value {
         "listen_drops": pair(row.listen_drops),
         "tcp_req_qfull_drop": pair(row.req_qfull_drop),
         "unavailable": row.unavailable,
+        "explanation": row.explanation,
     })
 }
 

@@ -343,6 +343,7 @@ fn totals() {
                     listen_drops: pair(&mut dice),
                     req_qfull_drop: pair(&mut dice),
                     unavailable: dice.of(&[None, Some("no processes".into())]).flatten(),
+                    explanation: dice.of(&[None, Some("ICMP".into())]).flatten(),
                 })
                 .collect(),
             by: (0..dice.roll(4))

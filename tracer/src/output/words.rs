@@ -6,7 +6,9 @@ pub(crate) use super::{
     sanitize::{harmless, printable},
     text::{
         addresses, cause,
-        findings::{accepts, drops, ghosts, headline, holders, how_bound_were_found, owner},
+        findings::{
+            accepts, disagreement, drops, ghosts, headline, holders, how_bound_were_found, owner,
+        },
         name, process, queues,
         snapshot::state,
         what,

@@ -440,6 +440,7 @@ mod tests {
                 listen_drops: pair(kernel.listen_drops),
                 req_qfull_drop: pair(kernel.req_qfull_drop),
                 unavailable: None,
+                explanation: None,
             }],
             meanwhile: 0,
             netns_names: BTreeMap::new(),

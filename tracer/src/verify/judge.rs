@@ -40,7 +40,7 @@ impl Tally {
         let (caused, seen) = (get(&self.caused), get(&self.seen));
         match purpose {
             // They are read from descriptions of dropped SYNs, as far as there are any.
-            Purpose::Listener | Purpose::Acceptor => {
+            Purpose::Listener | Purpose::Acceptor | Purpose::AcceptFailure => {
                 let drops = self.seen.get(&(Purpose::SynDrop, v6)).copied();
                 (caused.min(drops.unwrap_or(0)), seen)
             }
@@ -103,7 +103,7 @@ fn finding(served: &Served, tally: &Tally) -> Finding {
 fn uncaused(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::ConnectPolicy => "it cannot be caused without a BPF program in the host's cgroups",
-        Purpose::Listener | Purpose::Acceptor => {
+        Purpose::Listener | Purpose::Acceptor | Purpose::AcceptFailure => {
             "no dropped SYN was described that could have named the process"
         }
         _ => "it could not be caused here",

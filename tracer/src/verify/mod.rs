@@ -289,6 +289,9 @@ impl Verification {
                     self.tally.seen(purpose, v6);
                 }
             }
+            if i32::from(event.raw.accept_errno) == libc::EMFILE {
+                self.tally.seen(Purpose::AcceptFailure, v6);
+            }
         }
         true
     }
@@ -335,18 +338,20 @@ impl Verification {
         if again.is_empty() {
             return Some(self.conclude(&probe.served, "it was not played"));
         }
-        // Who listens and who accepts is read from dropped SYNs.
-        for purpose in [Purpose::Listener, Purpose::Acceptor] {
+        // Who listens, who accepts, and why not is read from dropped SYNs.
+        for purpose in [Purpose::Listener, Purpose::Acceptor, Purpose::AcceptFailure] {
             let is_open =
                 self.checked.get(&purpose).map(|one| one.status) != Some(Status::Verified);
             if is_open && probe.serves(purpose) && !again.contains(&purpose) {
                 again.push(purpose);
             }
         }
-        if again
-            .iter()
-            .any(|it| matches!(it, Purpose::Listener | Purpose::Acceptor))
-            && probe.serves(Purpose::SynDrop)
+        if again.iter().any(|it| {
+            matches!(
+                it,
+                Purpose::Listener | Purpose::Acceptor | Purpose::AcceptFailure
+            )
+        }) && probe.serves(Purpose::SynDrop)
             && !again.contains(&Purpose::SynDrop)
         {
             again.push(Purpose::SynDrop);

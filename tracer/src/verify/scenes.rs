@@ -18,6 +18,7 @@ use rustix::{
         AddressFamily, SendFlags, SocketFlags, SocketType, accept, accept_with, bind, connect,
         listen, send, socket_with, sockopt,
     },
+    process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
 use super::actor::{Caused, Report};
@@ -88,7 +89,12 @@ const SCENES: &[(&[Purpose], Scene)] = &[
     (&[Purpose::Bind], binds),
     (&[Purpose::Listen], listens),
     (
-        &[Purpose::SynDrop, Purpose::Listener, Purpose::Acceptor],
+        &[
+            Purpose::SynDrop,
+            Purpose::Listener,
+            Purpose::Acceptor,
+            Purpose::AcceptFailure,
+        ],
         syn,
     ),
     (&[Purpose::AckDrop, Purpose::OverflowReset], ack),
@@ -271,6 +277,7 @@ fn syn(v6: bool) -> Result<Vec<(Purpose, u64)>> {
         clients.push(connected(v6, SYN_PORT)?);
         wait("nothing is queued", || Ok(queued(SYN_PORT)? == expected))?;
     }
+    must_fail(accept_without_descriptor(&server, v6), Errno::MFILE)?;
     let before = counters()?;
     let dropped = knock(v6, SYN_PORT)?;
     wait("no SYN was dropped", || {
@@ -283,7 +290,24 @@ fn syn(v6: bool) -> Result<Vec<(Purpose, u64)>> {
         (Purpose::SynDrop, times),
         (Purpose::Listener, times),
         (Purpose::Acceptor, times),
+        (Purpose::AcceptFailure, times),
     ])
+}
+
+/// Calls `accept()` while this process may have no descriptor more.
+fn accept_without_descriptor(server: &OwnedFd, v6: bool) -> rustix::io::Result<()> {
+    let before = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        ..before.clone()
+    };
+    setrlimit(Resource::Nofile, none)?;
+    let accepted = match v6 {
+        true => accept(server),
+        false => accept_with(server, SocketFlags::CLOEXEC),
+    };
+    setrlimit(Resource::Nofile, before)?;
+    accepted.map(drop)
 }
 
 /// Handshakes that wait for data; then the listener has room for one, and the data

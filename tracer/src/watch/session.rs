@@ -11,7 +11,7 @@ use crate::{
     cli::Run,
     decode::decode,
     explain::{closers::Closers, worker::Answer},
-    filter::{Facts, Filter, Host, Part, Person, Tree, Who},
+    filter::{Facts, Filter, Host, Part, Person, Tree, Who, keep_parties},
     host::{pid_namespace, plan::Purpose},
     metrics::Question,
     model::{Failure, Netns},
@@ -223,13 +223,38 @@ impl Session {
                 census.netns_name = self.namespaces.name(census.life());
                 self.output.record(Record::Census(&census))?;
             }
-            Answer::Queue(finding) => self.output.record(Record::Queue(&finding))?,
+            Answer::Queue(mut finding) => {
+                finding.disagreement = self.disagreement(finding.life())?;
+                self.output.record(Record::Queue(&finding))?;
+            }
             Answer::NoCensus(id, scope, why) => {
                 let record = Record::NoCensus(Timestamp::now(), id, &scope, &why);
                 self.output.record(record)?;
             }
         }
         Ok(self.output.flush()?)
+    }
+
+    /// All drops in a namespace as tracer and as the kernel counted them, if these differ by
+    /// more than came in between.
+    fn disagreement(&mut self, netns: Netns) -> Result<Option<(u64, u64)>> {
+        let reading = Reading::take(self.ledger.counters(), &mut self.namespaces)?;
+        let counts = reading.since(&self.baseline);
+        let rows = reconcile(&counts, 0, &self.namespaces.deltas());
+        let row = rows.into_iter().find(|row| row.netns == netns);
+        let Some(row) = row.filter(|row| row.unavailable.is_none()) else {
+            return Ok(None);
+        };
+        let meanwhile = self.baseline.meanwhile + reading.meanwhile;
+        let differs = row
+            .listen_drops
+            .difference()
+            .is_some_and(|difference| difference.unsigned_abs() > u128::from(meanwhile));
+        let both = row
+            .listen_drops
+            .kernel
+            .map(|kernel| (row.listen_drops.tracer, kernel));
+        Ok(both.filter(|_| differs))
     }
 
     /// Shows up to `limit` records of the ring.
@@ -410,6 +435,7 @@ impl Session {
             let tree = self.tree.as_ref();
             let is_place = |netns| tree.is_none_or(|tree| tree.is_in(netns));
             self.filter.narrow(&mut totals, is_place);
+            keep_parties(&mut totals);
         }
         Ok(totals)
     }

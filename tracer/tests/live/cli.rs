@@ -129,6 +129,10 @@ pub(crate) const ALL: &[CliTest] = &[
         run: fair::listeners,
     },
     CliTest {
+        name: "cli/ended-by-icmp",
+        run: fair::ended_by_icmp,
+    },
+    CliTest {
         name: "cli/too-many-listeners",
         run: fair::too_many,
     },

@@ -1,6 +1,7 @@
 //! Who fails often must not hide who fails rarely, and everybody's count is exact.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,9 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use crate::counters::Counters;
 use crate::expect::weight;
 use crate::faults::{Desert, fail};
+use crate::netns::Namespace;
+use crate::packet::{self, Segment};
+use crate::role::Role;
 use crate::tracer::{Tracer, final_totals};
+use crate::tun::{self, Tun};
 
 /// A load as `cargo xtask bench` has it, in a network namespace of its own.
 struct Load {
@@ -188,5 +194,40 @@ pub(crate) fn too_many(path: &Path) -> Result<()> {
     let more = number(&totals["by_more"], "counted")?;
     let all = number(totals, "counted")?;
     ensure!(listed + more == all, "{listed} + {more} of {all}");
+    Ok(())
+}
+
+/// Half-open handshakes that an ICMP error ends: the kernel counts them as drops, and no
+/// hook sees them. The totals name what may stand behind the difference.
+pub(crate) fn ended_by_icmp(path: &Path) -> Result<()> {
+    const REQUESTS: u8 = 9;
+    let own = IpAddr::from([10, 77, 0, 1]);
+    let space = Namespace::new()?;
+    let tun = Tun::new(&space)?;
+    space.address(tun::NAME, own, 24)?;
+    let server = Role::start(&space, "server")?;
+    server.ok("listener tcp4 10.77.0.1:8080 64")?;
+    let tracer = Tracer::started(path, &[])?;
+    for nth in 0..REQUESTS {
+        let peer = tun::fake_peer(own, 10 + nth);
+        tun.send(&Segment::syn(peer, SocketAddr::new(own, 8080)))?;
+        let answer = tun.await_syn_ack(&peer)?;
+        tun.send_bytes(&packet::unreachable(&answer)?)?;
+    }
+    let wanted = u64::from(REQUESTS);
+    let drops = Counters::await_in(&space, "the ends", |now| now.listen_drops >= wanted)?;
+    let records = tracer.stop()?;
+    let rows = final_totals(&records)?["kernel"]
+        .as_array()
+        .context("no rows")?;
+    let row = rows.iter().find(|row| row["netns"] == space.inum);
+    let row = row.context("no row of the namespace")?;
+    let explanation = row["explanation"].as_str().unwrap_or_default();
+    ensure!(
+        row["listen_drops"]["kernel"] == drops.listen_drops
+            && row["listen_drops"]["difference"] == drops.listen_drops
+            && explanation.contains("ICMP"),
+        "{drops:?}, but {row}"
+    );
     Ok(())
 }

@@ -71,6 +71,25 @@ pub(crate) fn build(segment: &Segment) -> Result<Vec<u8>> {
     Ok([header, tcp].concat())
 }
 
+/// "Host unreachable" about this IPv4 segment, from where it was sent to.
+pub(crate) fn unreachable(about: &Segment) -> Result<Vec<u8>> {
+    const ICMP: u8 = 1;
+    let quoted = build(about)?;
+    let mut icmp = [vec![3, 1, 0, 0, 0, 0, 0, 0], quoted].concat();
+    let sum = checksum(&icmp);
+    icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (about.to.ip(), about.from.ip()) else {
+        bail!("not IPv4");
+    };
+    let (mut header, _) = header_v4(from, to);
+    header[2..4].copy_from_slice(&u16::try_from(20 + icmp.len())?.to_be_bytes());
+    header[9] = ICMP;
+    header[10..12].copy_from_slice(&[0, 0]);
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    Ok([header, icmp].concat())
+}
+
 /// IPv4 header and TCP pseudo header for 20 bytes of TCP.
 fn header_v4(from: Ipv4Addr, to: Ipv4Addr) -> (Vec<u8>, Vec<u8>) {
     let addresses = [from.octets(), to.octets()].concat();

@@ -221,7 +221,7 @@ fn judge_kernel_record(
         .find(|row| row["netns"] == netns)
         .with_context(|| format!("totals.kernel has no row of netns {netns}"))?;
     if let Some(reason) = row["unavailable"].as_str() {
-        ensure!(!watched, "the namespace has a process, but: {reason}");
+        ensure!(!watched, "the namespace has a process, but: {row}");
         return Ok(format!("(tracer could not read the kernel's: {reason})"));
     }
     for (name, truth) in [

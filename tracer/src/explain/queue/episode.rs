@@ -69,6 +69,7 @@ impl Episode {
                 accepts: None,
                 accept_failures: 0,
                 accept_errno: None,
+                disagreement: None,
                 ghosts: Vec::new(),
                 ghost_count: 0,
                 settings: Settings::default(),

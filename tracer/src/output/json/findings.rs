@@ -89,6 +89,9 @@ pub(in crate::output) fn queue_finding(finding: &QueueFinding) -> Value {
         "arrivals_per_s": finding.arrivals_per_s.map(tenths),
         "accepts_per_s": finding.accepts_per_s.map(tenths),
         "accepts": finding.accepts,
+        "disagreement": finding.disagreement.map(|(tracer, kernel)| {
+            json!({ "tracer": tracer, "kernel": kernel })
+        }),
         "accept_failures": finding.accept_failures,
         "accept_errno": finding.accept_errno.map(accept_errno_name),
         "ghosts": { "count": finding.ghost_count, "peers": ghosts.collect::<Vec<_>>() },

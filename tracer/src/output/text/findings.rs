@@ -97,6 +97,7 @@ fn queue_lines(finding: &QueueFinding) -> Vec<String> {
         asked.unwrap_or_default()
     ));
     lines.push(accepts(finding));
+    lines.extend(disagreement(finding));
     if finding.holders.len() > 1 {
         let names: Vec<_> = finding.holders.iter().map(name).collect();
         lines.push(format!("held by {}", first_few(&names, names.len())));
@@ -119,6 +120,14 @@ pub(crate) fn drops(finding: &QueueFinding) -> String {
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
     shown.join(", ")
+}
+
+/// Where the kernel counted something else than tracer.
+pub(crate) fn disagreement(finding: &QueueFinding) -> Option<String> {
+    let (tracer, kernel) = finding.disagreement?;
+    Some(format!(
+        "the kernel counted {kernel} drops in this network namespace, tracer {tracer}: these numbers may be wrong by as much"
+    ))
 }
 
 /// What became of the calls of `accept()`.

@@ -153,6 +153,7 @@ fn reconciled(row: &Row, totals: &Totals) -> String {
     let why = row
         .unavailable
         .as_ref()
+        .or(row.explanation.as_ref())
         .map(|why| format!(" ({why})"))
         .unwrap_or_default();
     format!(
@@ -207,6 +208,7 @@ mod tests {
             listen_drops: pair(1, 1),
             req_qfull_drop: pair(0, 0),
             unavailable: None,
+            explanation: None,
         };
         let count = |netns: u32| {
             let life = Netns {

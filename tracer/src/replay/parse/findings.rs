@@ -63,6 +63,10 @@ pub(super) fn queue(record: &Value) -> Option<QueueFinding> {
         accepts_per_s: get(record, "accepts_per_s")?,
         accepts: get(record, "accepts")?,
         // Older captures lack these.
+        disagreement: match record.get("disagreement").filter(|it| !it.is_null()) {
+            Some(both) => Some((get(both, "tracer")?, get(both, "kernel")?)),
+            None => None,
+        },
         accept_failures: get::<Option<_>>(record, "accept_failures")?.unwrap_or_default(),
         accept_errno: get::<Option<String>>(record, "accept_errno")?
             .and_then(|name| accept_errno_named(&name)),

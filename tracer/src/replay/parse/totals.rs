@@ -108,6 +108,7 @@ impl Field for Row {
             listen_drops: get(value, "listen_drops")?,
             req_qfull_drop: get(value, "tcp_req_qfull_drop")?,
             unavailable: get(value, "unavailable")?,
+            explanation: get(value, "explanation")?,
         })
     }
 }

@@ -127,12 +127,16 @@ pub(super) fn queue_flow(finding: &QueueFinding) -> String {
     } else {
         ""
     };
-    format!(
+    let flow = format!(
         "{} of {least}{} connections within {seconds:.1} s; {}",
         words::drops(finding),
         finding.connections,
         words::accepts(finding)
-    )
+    );
+    match words::disagreement(finding) {
+        Some(disagreement) => format!("{flow}; {disagreement}"),
+        None => flow,
+    }
 }
 
 /// Pieces of advice, with their names as docs/advice.md has them.

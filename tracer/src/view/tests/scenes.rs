@@ -193,6 +193,7 @@ pub(super) fn queue(who: &Process) -> QueueFinding {
         accepts: Some(2),
         accept_failures: 0,
         accept_errno: None,
+        disagreement: None,
         ghosts: (0..3)
             .map(|number| Ghost {
                 peer: SocketAddr::from(([10, 9, 0, 1], 40_010 + number)),
@@ -268,6 +269,7 @@ pub(super) fn totals(counted: u64, described: u64, kernel: u64, meanwhile: u64) 
                 kernel: Some(0),
             },
             unavailable: None,
+            explanation: None,
         }],
         meanwhile,
         filtered_in_kernel: 0,

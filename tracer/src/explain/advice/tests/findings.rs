@@ -184,6 +184,7 @@ pub(super) fn queue(change: impl FnOnce(&mut QueueFinding)) -> QueueFinding {
         accepts: Some(0),
         accept_failures: 0,
         accept_errno: None,
+        disagreement: None,
         ghosts: Vec::new(),
         ghost_count: 0,
         settings: settings(),
