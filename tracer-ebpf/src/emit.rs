@@ -233,13 +233,14 @@ fn wake_up(now: u64) -> u64 {
 /// else of what has no room of its own.
 #[inline(always)]
 fn count(key: &mut CountKey) -> Option<*mut Tally> {
-    if COUNTS.get_ptr_mut(&*key).is_none() {
+    let own: &CountKey = key;
+    if COUNTS.get_ptr_mut(own).is_none() {
         // Another CPU may be first; then this fails and the entry is there.
-        if COUNTS.insert(&*key, NOTHING, BPF_NOEXIST as u64).is_ok() {
+        if COUNTS.insert(own, NOTHING, BPF_NOEXIST as u64).is_ok() {
             add(slot::KEYS);
         }
     }
-    let tally = match COUNTS.get_ptr_mut(&*key) {
+    let tally = match COUNTS.get_ptr_mut(own) {
         Some(tally) => tally,
         None => unattributed(key)?,
     };
@@ -263,10 +264,11 @@ static NOTHING: &Tally = &Tally {
 fn unattributed(key: &mut CountKey) -> Option<*mut Tally> {
     key.party = 0;
     key.tgid = 0;
-    if UNATTRIBUTED.get_ptr_mut(&*key).is_none() {
-        let _ = UNATTRIBUTED.insert(&*key, NOTHING, BPF_NOEXIST as u64);
+    let all: &CountKey = key;
+    if UNATTRIBUTED.get_ptr_mut(all).is_none() {
+        let _ = UNATTRIBUTED.insert(all, NOTHING, BPF_NOEXIST as u64);
     }
-    match UNATTRIBUTED.get_ptr_mut(&*key) {
+    match UNATTRIBUTED.get_ptr_mut(all) {
         Some(tally) => Some(tally),
         None => UNPLACED.get_ptr_mut(0),
     }

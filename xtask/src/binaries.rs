@@ -65,7 +65,9 @@ pub(crate) fn build(place: &Place) -> Result<Binaries> {
     let mut command = toolchain::cargo();
     command
         .args(["test", "--quiet", "--release", "--no-run"])
-        .args(["--package", "tracer", "--test", "live"])
+        // Hooks that break on command, for the tests of the verification at start.
+        .args(["--package", "tracer", "--features", "tracer/fault"])
+        .args(["--test", "live"])
         .args([
             "--target",
             TARGET,

@@ -49,7 +49,7 @@ pub(crate) const SWITCHED_OFF: &str = "switched off with --no-verify";
 /// The process that causes failures, before anything is attached.
 pub(crate) enum Prepared {
     /// It makes its namespace meanwhile.
-    Started(Actor),
+    Started(Box<Actor>),
     /// Nothing will be verified, and why.
     Not(String),
 }
@@ -61,7 +61,7 @@ impl Prepared {
         match Actor::start() {
             Ok(actor) => {
                 netns::hide_verifier(actor.pid);
-                Self::Started(actor)
+                Self::Started(Box::new(actor))
             }
             Err(why) => Self::Not(format!("{why:#}")),
         }
@@ -131,7 +131,7 @@ impl Verification {
     /// The object lacks the map.
     pub(crate) fn new(probe: &mut Probe, prepared: Prepared, can_fall_back: bool) -> Result<Self> {
         let (actor, stopped) = match prepared {
-            Prepared::Started(actor) => (Some(actor), None),
+            Prepared::Started(actor) => (Some(*actor), None),
             Prepared::Not(why) => (None, Some(why)),
         };
         let is_hosts = pid_namespace::is_hosts() == Some(true);
@@ -229,7 +229,8 @@ impl Verification {
     fn recognise(&mut self, inum: u32) -> Result<()> {
         let pid = self.actor.as_ref().map_or(0, |actor| actor.pid);
         let path = format!("/proc/{pid}/ns/net");
-        self.namespace = Some(File::open(&path).context(path)?);
+        // Without privileges it cannot be held; then the process alone keeps it.
+        self.namespace = File::open(&path).ok();
         self.netns = inum;
         netns::set_verification(inum);
         self.share(inum)
@@ -438,6 +439,10 @@ impl Verification {
     /// The result; the process is told to end.
     fn conclude(&mut self, served: &[Served], otherwise: &str) -> Verified {
         self.stage = Stage::Ending;
+        if self.namespace.is_none() {
+            // The number may be another namespace's as soon as the process is gone.
+            let _ = self.share(0);
+        }
         if let Some(actor) = &mut self.actor {
             actor.kill();
         }

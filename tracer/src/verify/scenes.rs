@@ -299,7 +299,7 @@ fn accept_without_descriptor(server: &OwnedFd, v6: bool) -> rustix::io::Result<(
     let before = getrlimit(Resource::Nofile);
     let none = Rlimit {
         current: Some(0),
-        ..before.clone()
+        ..before
     };
     setrlimit(Resource::Nofile, none)?;
     let accepted = match v6 {

@@ -178,7 +178,7 @@ impl Ledger {
                 described: described.saturating_sub(tally.filtered),
             });
         }
-        all.sort_by(|one, other| other.counted.cmp(&one.counted));
+        all.sort_by_key(|by| std::cmp::Reverse(by.counted));
         all
     }
 

@@ -14,7 +14,7 @@ use crate::role::Role;
 use crate::tracer::{self, Tracer};
 use crate::{
     boot, bpf, census, cost, export, fair, family, faults, guest, hostile, limits, metrics, readme,
-    record, replay, report, say, snapshot, surroundings, trust, who,
+    record, replay, report, say, snapshot, surroundings, trust, verify, who,
 };
 
 /// A test of the command line.
@@ -365,6 +365,22 @@ pub(crate) const ALL: &[CliTest] = &[
         run: metrics::crowd::all,
     },
     CliTest {
+        name: "cli/verify-unseen",
+        run: verify::unseen,
+    },
+    CliTest {
+        name: "cli/verify-not",
+        run: verify::not_verified,
+    },
+    CliTest {
+        name: "cli/verify-cut-short",
+        run: verify::cut_short,
+    },
+    CliTest {
+        name: "cli/verify-broken-hook",
+        run: verify::broken,
+    },
+    CliTest {
         name: "cli/readme",
         run: readme::every_command,
     },
@@ -386,6 +402,8 @@ pub(crate) fn kernel_has_a_part(name: &str) -> bool {
         "cli/privileges",
         "cli/selftest",
         "cli/snapshot-not-root",
+        "cli/verify-broken-hook",
+        "cli/verify-unseen",
         "cli/who-command",
         "cli/who-drops",
     ];

@@ -39,13 +39,13 @@ pub(crate) fn play(role: &[String]) -> Result<()> {
         // Its child becomes an orphan, and a leader of its own.
         ["leave"] => {
             let mut orphan = own(&["fail", "1", "300"])?;
+            let leave = || {
+                // SAFETY: no memory is passed.
+                unsafe { libc::setsid() };
+                Ok(())
+            };
             // SAFETY: the closure makes one system call.
-            unsafe {
-                std::os::unix::process::CommandExt::pre_exec(&mut orphan, || {
-                    libc::setsid();
-                    Ok(())
-                });
-            }
+            unsafe { std::os::unix::process::CommandExt::pre_exec(&mut orphan, leave) };
             orphan.spawn()?;
             Ok(())
         }

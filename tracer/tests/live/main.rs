@@ -42,6 +42,7 @@ mod trust;
 mod tun;
 mod uring;
 mod verdict;
+mod verify;
 mod who;
 
 use std::ffi::OsString;

@@ -59,7 +59,7 @@ fn value(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
     line.rsplit_once(' ')?.1.parse().ok()
 }
 
-fn expect(text: &str, name: &str, labels: &[&str], expected: f64) -> Result<()> {
+pub(crate) fn expect(text: &str, name: &str, labels: &[&str], expected: f64) -> Result<()> {
     let found = value(text, name, labels);
     ensure!(
         found == Some(expected),
@@ -69,7 +69,12 @@ fn expect(text: &str, name: &str, labels: &[&str], expected: f64) -> Result<()> 
 }
 
 /// Scrapes until the sample has this value: who traces may be a moment behind.
-fn await_value(address: &str, name: &str, labels: &[&str], expected: f64) -> Result<String> {
+pub(crate) fn await_value(
+    address: &str,
+    name: &str,
+    labels: &[&str],
+    expected: f64,
+) -> Result<String> {
     let end = Instant::now() + limits::event();
     loop {
         let text = scrape(address)?;

@@ -12,6 +12,7 @@ use crate::explain::{
 use Finding::{Ports, Queue as OfQueue};
 
 /// Of either kind.
+#[expect(clippy::large_enum_variant, reason = "there are a few dozen of them")]
 pub(super) enum Finding {
     Ports(Census),
     Queue(QueueFinding),
