@@ -14,7 +14,7 @@ use crate::{
     },
     host::plan::Purpose,
     model::{Failure, Netns, Process},
-    probe::{self, Served},
+    probe::{self, Missed, Served},
     reconcile::Row,
     source::counters::{Counts, Health},
     startup::Startup,
@@ -59,6 +59,8 @@ pub(crate) struct Totals {
     /// Drops counted while the kernel's counters were being read: a difference
     /// up to this says nothing.
     pub(crate) meanwhile: u64,
+    /// Hooks that the kernel did not run each time.
+    pub(crate) missed: Vec<Missed>,
 }
 
 /// Failures of one process, or at one listener.
@@ -115,6 +117,7 @@ impl Totals {
             rows: Vec::new(),
             netns_names: BTreeMap::new(),
             meanwhile: 0,
+            missed: Vec::new(),
         }
     }
 }

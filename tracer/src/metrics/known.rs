@@ -338,6 +338,15 @@ impl Known {
                 (labels, u32::from(one.status == Status::Verified))
             }),
         );
+        let missed = totals.missed.iter().map(|missed| {
+            let labels = vec![("purpose", missed.purpose.name().to_owned())];
+            (labels, missed.runs)
+        });
+        to.counter(
+            "tracer_hook_missed_runs",
+            "Runs of the hooks of a purpose that the kernel left out, if there were any.",
+            missed,
+        );
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         to.gauge(
             "tracer_build_info",

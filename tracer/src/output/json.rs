@@ -175,6 +175,10 @@ pub(super) fn totals(totals: &Totals) -> Value {
         },
         "kernel": totals.rows.iter().map(|of| row(totals, of)).collect::<Vec<_>>(),
         "meanwhile": totals.meanwhile,
+        "missed": totals.missed.iter().map(|missed| json!({
+            "purpose": missed.purpose.name(),
+            "runs": missed.runs,
+        })).collect::<Vec<_>>(),
     })
 }
 

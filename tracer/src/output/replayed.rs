@@ -16,9 +16,11 @@ use crate::{
         advice::{on_census, on_queue, tests::dice::Dice},
         finding::{Asked, BoundUnused},
     },
+    host::plan::Purpose,
     model::{
         Container, Failure, Netns, Place, Pod, Process, Queue, Role, errno_name, protocol_name,
     },
+    probe::Missed,
     reconcile::{Pair, Row},
     record::{By, Listener, Totals},
     replay::parse::{Parsed, Unread, parse},
@@ -363,6 +365,12 @@ fn totals() {
                 })
                 .collect(),
             meanwhile: dice.roll(3).into(),
+            missed: (0..dice.roll(2))
+                .map(|runs| Missed {
+                    purpose: Purpose::Connect,
+                    runs: u64::from(runs) + 1,
+                })
+                .collect(),
             netns_names: BTreeMap::new(),
         };
         // Names of namespaces that are in neither list are not told.

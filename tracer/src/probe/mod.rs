@@ -3,6 +3,7 @@
 
 mod attach;
 mod functions;
+mod missed;
 
 use std::{fs::File, path::Path};
 
@@ -21,6 +22,8 @@ use crate::host::{
     mounts::PrivateView,
     plan::{Attachment, Candidate, Exactness, Group, Plan, Purpose, Tier},
 };
+
+pub(crate) use missed::Missed;
 
 /// The eBPF object, built by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/tracer.bpf.o");
@@ -246,6 +249,22 @@ impl Probe {
         self.served
             .iter()
             .any(|served| served.by.is_some() && !observers.contains(&served.purpose))
+    }
+
+    /// What hooks missed because the kernel did not run them.
+    pub(crate) fn missed(&self) -> Vec<Missed> {
+        let all = self.groups.iter().flat_map(|standing| {
+            let programs = standing.programs();
+            let runs = programs
+                .map(|program| missed::runs(&self.bpf, program))
+                .sum();
+            let purposes = standing.group.purposes.iter();
+            purposes.map(move |purpose| Missed {
+                purpose: *purpose,
+                runs,
+            })
+        });
+        all.filter(|missed| missed.runs > 0).collect()
     }
 
     /// Whether anything serves `purpose`.

@@ -443,6 +443,7 @@ mod tests {
                 explanation: None,
             }],
             meanwhile: 0,
+            missed: Vec::new(),
             netns_names: BTreeMap::new(),
         }
     }

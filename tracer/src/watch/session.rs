@@ -428,6 +428,7 @@ impl Session {
                 &self.namespaces.deltas(),
             ),
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
+            missed: self.probe.missed(),
             counts: reading.counts,
             netns_names: self.namespaces.names(),
         };

@@ -121,6 +121,10 @@ pub(crate) const ALL: &[CliTest] = &[
         run: snapshot::stdout_closed,
     },
     CliTest {
+        name: "cli/namespaces-again",
+        run: who::again,
+    },
+    CliTest {
         name: "cli/quiet-process",
         run: fair::processes,
     },

@@ -1,8 +1,10 @@
 //! Whom does a process belong to, and which failures were asked for?
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -24,8 +26,12 @@ struct Named(PathBuf);
 
 impl Named {
     fn new(space: &Namespace) -> Result<Self> {
+        Self::numbered(space, 0)
+    }
+
+    fn numbered(space: &Namespace, number: u32) -> Result<Self> {
         fs::create_dir_all("/run/netns")?;
-        let name = format!("/run/netns/tracer-live-{}", std::process::id());
+        let name = format!("/run/netns/tracer-live-{}-{number}", std::process::id());
         fs::write(&name, "")?;
         let named = Self(PathBuf::from(&name));
         let source = format!("/proc/self/fd/{}", space.handle().as_raw_fd());
@@ -315,6 +321,55 @@ pub(crate) fn in_kernel(path: &Path) -> Result<()> {
         let filtered = told.total("filtered")?;
         ensure!(filtered == 0, "{filter}: {filtered}");
     }
+    Ok(())
+}
+
+/// Namespaces one after the other, which the kernel gives the same inode number: each has
+/// its own name and its own counts.
+pub(crate) fn again(path: &Path) -> Result<()> {
+    const LIVES: u32 = 8;
+    let tracer = Tracer::started(path, &[])?;
+    let mut inodes = BTreeSet::new();
+    let mut lives = Vec::new();
+    for life in 1..=LIVES {
+        let space = Namespace::new()?;
+        let named = Named::numbered(&space, life)?;
+        let role = Role::start(&space, "short-lived")?;
+        for _ in 0..life {
+            let socket = role.ok("socket tcp4")?;
+            role.fails(&format!("bind {socket} 192.0.2.1:80"), libc::EADDRNOTAVAIL)?;
+        }
+        let name = named.name();
+        let is_own = |event: &&Value| event["netns_name"] == name;
+        limits::until("the events of a namespace", || {
+            let events = tracer.events_in(space.inum);
+            Ok(events.iter().filter(is_own).count() >= life as usize)
+        })
+        .with_context(|| format!("{name}, {life} failures"))?;
+        inodes.insert(space.inum);
+        lives.push((name, life));
+        drop((role, named, space));
+        // The kernel gives the number out again once it has taken the namespace apart.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let records = tracer.stop()?;
+    let totals = tracer::final_totals(&records)?;
+    let rows = totals["counts"].as_array().context("no counts")?;
+    for (name, failures) in &lives {
+        let own: Vec<&Value> = rows
+            .iter()
+            .filter(|row| row["netns_name"] == *name)
+            .collect();
+        ensure!(
+            own.len() == 1 && own[0]["count"] == *failures,
+            "{name} failed {failures} times: {own:?}"
+        );
+    }
+    let ours = |event: &Value| inodes.iter().any(|inum| event["netns"] == *inum);
+    let events = records.iter().filter(|it| it["type"] == "event");
+    let nameless = events.filter(|it| ours(it) && it["netns_name"].is_null());
+    ensure!(nameless.count() == 0, "some events have no name");
+    crate::say::remark(&format!("{} inode numbers for {LIVES}", inodes.len()));
     Ok(())
 }
 

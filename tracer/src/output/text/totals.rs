@@ -42,6 +42,14 @@ pub(in crate::output) fn totals(totals: &Totals) -> String {
     if health.unplaced > 0 {
         let _ = write!(text, ", {} in no namespace (table full)", health.unplaced);
     }
+    for missed in &totals.missed {
+        let _ = write!(
+            text,
+            ", {} runs of hooks left out by the kernel ({} is not exact)",
+            missed.runs,
+            missed.purpose.name()
+        );
+    }
     if health.unjudged > 0 {
         let _ = write!(text, ", {} SYNs without a verdict", health.unjudged);
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::netns_name;
 use crate::{
     model::Netns,
+    probe::Missed,
     reconcile::{Pair, Row},
     record::{By, Listener, Totals},
     replay::fields::{Field, get},
@@ -39,6 +40,10 @@ pub(super) fn totals(record: &Value) -> Option<Totals> {
         rows: get(record, "kernel")?,
         netns_names: names(record)?,
         meanwhile: get(record, "meanwhile")?,
+        missed: match record.get("missed") {
+            None => Vec::new(),
+            Some(_) => get(record, "missed")?,
+        },
     })
 }
 
@@ -75,6 +80,15 @@ fn names(record: &Value) -> Option<BTreeMap<Netns, Arc<str>>> {
         }
     }
     Some(names)
+}
+
+impl Field for Missed {
+    fn read(value: &Value) -> Option<Self> {
+        Some(Self {
+            purpose: get(value, "purpose")?,
+            runs: get(value, "runs")?,
+        })
+    }
 }
 
 impl Field for By {

@@ -272,6 +272,7 @@ pub(super) fn totals(counted: u64, described: u64, kernel: u64, meanwhile: u64) 
             explanation: None,
         }],
         meanwhile,
+        missed: Vec::new(),
         filtered_in_kernel: 0,
         netns_names: Default::default(),
     }
