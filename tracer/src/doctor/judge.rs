@@ -12,6 +12,7 @@ use crate::{
         privileges::{CAPABILITIES, Wish, kept},
     },
     probe::Served,
+    record::{Status, Verified},
     startup::MOUNTING_FAILED,
 };
 
@@ -84,7 +85,9 @@ pub(super) fn judge(facts: &Facts) -> Diagnosis {
     checks.extend(kernel(facts));
     checks.extend(mounts(facts));
     if let Ok(attached) = &facts.attached {
-        checks.extend(attached.served.iter().map(hook));
+        let verified = attached.verified.as_ref();
+        let hooks = attached.served.iter();
+        checks.extend(hooks.map(|served| self::verified(hook(served), served, verified)));
         checks.extend(cost(attached));
     }
     checks.extend(surroundings(facts));
@@ -300,6 +303,36 @@ fn hook(served: &Served) -> Check {
     }
 }
 
+/// Adds to the check of a hook whether it saw what doctor caused.
+fn verified(mut check: Check, served: &Served, all: Result<&Verified, &String>) -> Check {
+    let Some(by) = &served.by else {
+        return check;
+    };
+    let purpose = served.purpose;
+    let one = all.map(|all| all.purposes.iter().find(|one| one.purpose == purpose));
+    let (status, reason) = match &one {
+        Ok(Some(one)) => (one.status, one.reason.as_deref()),
+        Ok(None) => (Status::NotVerified, None),
+        Err(why) => (Status::NotVerified, Some(why.as_str())),
+    };
+    let reason = reason.map(|why| format!(" ({why})")).unwrap_or_default();
+    let words = match status {
+        Status::Verified => "verified",
+        Status::NotVerified => "not verified",
+        Status::Failed => "FAILED to see what doctor caused",
+    };
+    check.found = format!("{}; {words}{reason}", check.found);
+    if status == Status::Failed {
+        let note = by.note.unwrap_or("not exact");
+        return costs(
+            check.name,
+            check.found,
+            format!("it misses failures; {note}"),
+        );
+    }
+    check
+}
+
 fn cost(attached: &Attached) -> Vec<Check> {
     let memory = format!(
         "maps {:.1} MB (a ring of {} KiB, {} closed connections remembered), programs {:.1} MB",
@@ -455,6 +488,10 @@ mod tests {
             maps: 20_000_000,
             programs: 100_000,
             can_read: true,
+            verified: Ok(Verified {
+                time: jiff::Timestamp::UNIX_EPOCH,
+                purposes: Vec::new(),
+            }),
         }
     }
 

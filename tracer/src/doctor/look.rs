@@ -16,8 +16,10 @@ use crate::{
         privileges::Tried,
         reduce,
     },
-    probe::Served,
+    probe::{Probe, Served},
+    record::Verified,
     startup,
+    verify::{self, Prepared},
 };
 
 /// Everything a diagnosis is made from.
@@ -70,6 +72,8 @@ pub(super) struct Attached {
     pub(super) programs: u64,
     /// Whether maps can still be read with the privileges that are kept.
     pub(super) can_read: bool,
+    /// Whether the hooks see what they should, or why that is not known.
+    pub(super) verified: Result<Verified, String>,
 }
 
 /// Nothing could be attached.
@@ -154,7 +158,7 @@ fn attach() -> Result<Attached, Refused> {
     let begun = Instant::now();
     let attached =
         startup::permitted().and_then(|privileges| startup::attach(&Run::default(), privileges));
-    let (probe, startup) = attached.map_err(|failed| Refused {
+    let (mut probe, startup) = attached.map_err(|failed| Refused {
         why: failed.to_string(),
         exit_code: match failed {
             Failed::NotPermitted(_) => 3,
@@ -165,15 +169,25 @@ fn attach() -> Result<Attached, Refused> {
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (maps, programs) = kernel_memory();
     let can_read = probe.can_read();
-    drop(probe);
+    let verified = verify(&mut probe).map_err(|error| format!("{error:#}"));
     Ok(Attached {
-        served: startup.served,
+        // After a failed verification other hooks may serve a purpose.
+        served: probe.served.clone(),
         degradations: startup.degradations,
         took_ms,
         maps,
         programs,
         can_read,
+        verified,
     })
+}
+
+/// Causes each failure once, as `watch` does at its start.
+fn verify(probe: &mut Probe) -> anyhow::Result<Verified> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async { verify::alone(probe, Prepared::start()).await })
 }
 
 /// What the maps and programs that this process has open take, by

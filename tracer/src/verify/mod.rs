@@ -24,11 +24,12 @@ use tracer_common::{Event as RawEvent, Family, Task, Verification as Shared};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
-    decode::{Decoded, comm},
+    decode::{Decoded, comm, decode},
     explain::closers::Closers,
     host::{netns, pid_namespace, plan::Purpose},
     probe::{Owned, Probe, Served},
     record::{Checked, Status, Verified},
+    source::live::Live,
 };
 use actor::{Actor, NAME, Report};
 use judge::{Finding, Tally};
@@ -99,6 +100,34 @@ pub(crate) enum Next {
     Judge,
     /// Read the ring buffer until it is empty, then call [`Verification::forget`].
     Forget,
+}
+
+/// Verifies the hooks of a probe whose events nobody else reads.
+///
+/// # Errors
+/// The object lacks a map, or the ring buffer cannot be polled.
+pub(crate) async fn alone(probe: &mut Probe, prepared: Prepared) -> Result<Verified> {
+    let mut live = Live::new(probe.take_map("EVENTS")?)?;
+    let has_closers = probe.serves(Purpose::Closer);
+    let closers = has_closers.then(|| Closers::new(probe)).transpose()?;
+    let mut verification = Verification::new(probe, prepared, true)?;
+    loop {
+        let next = tokio::select! {
+            event = verification.wait() => verification.handle(event, &probe.served).await,
+            ring = live.wait() => ring.map(|()| Next::Nothing)?,
+        };
+        while let Some(bytes) = live.take() {
+            if let Ok(event) = decode(&bytes) {
+                verification.takes(&event);
+            }
+        }
+        if next == Next::Judge
+            && let Some(verified) = verification.judge(probe, closers.as_ref()).await
+        {
+            verification.forget();
+            return Ok(verified);
+        }
+    }
 }
 
 /// One verification, from the start of its process to its end.

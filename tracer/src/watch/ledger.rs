@@ -27,6 +27,9 @@ use crate::{
 /// counted later can be told with it.
 const KNOWN: usize = 4096;
 
+/// So many processes and listeners that were never described are looked up for totals.
+const NAMED: usize = 1024;
+
 /// How often room is made in the kernel side's table.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -114,6 +117,10 @@ impl Ledger {
         }
         let mut sums = Vec::new();
         for (key, tally) in self.counters.tallies()?.by {
+            if key.party == Party::Nobody {
+                // Those are in no event.
+                continue;
+            }
             let summed = self.summed.entry(key).or_default();
             let count = tally.undescribed.saturating_sub(*summed);
             if count == 0 {
@@ -147,13 +154,16 @@ impl Ledger {
         attributor: &mut Attributor,
         is_wanted: impl Fn(&Key, Option<&Failure>, bool) -> bool,
     ) -> Vec<By> {
+        let mut by_weight: Vec<_> = tallies.by.iter().collect();
+        by_weight.sort_by_key(|(_, tally)| std::cmp::Reverse(tally.counted));
         let mut all = Vec::new();
-        for (key, tally) in &tallies.by {
+        for (place, (key, tally)) in by_weight.into_iter().enumerate() {
             let known = self.known.get(key);
             let is_ours = known.is_some_and(|known| known.is_ours);
+            // To ask /proc about everybody takes long, and records name no more than these.
             let unseen = match known {
-                Some(_) => None,
-                None => attributor.of_party(key),
+                None if place < NAMED => attributor.of_party(key),
+                _ => None,
             };
             let known = known.map(|known| &known.failure).or(unseen.as_ref());
             if !is_wanted(key, known, is_ours) {
@@ -178,7 +188,6 @@ impl Ledger {
                 described: described.saturating_sub(tally.filtered),
             });
         }
-        all.sort_by_key(|by| std::cmp::Reverse(by.counted));
         all
     }
 
