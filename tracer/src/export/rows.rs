@@ -99,7 +99,7 @@ impl Rows {
             "event" if self.table == Table::Totals => self.described.count(&record),
             "gap" => add(&mut self.told.gaps, &record["records"]),
             "lost" => add(&mut self.told.lost, &record["count"]),
-            "event" | "census" | "queue" | "totals" | "end" => {}
+            "event" | "census" | "queue" | "totals" | "verified" | "end" => {}
             _ => self.told.unknown += 1,
         }
         if record_type != self.table.of() {

@@ -276,6 +276,11 @@ impl Analysis {
         }
         let understood = match kind {
             "startup" => Some(()),
+            "verified" => {
+                let failed = runs::failed_hooks(record);
+                self.runs.current().degradations.extend(failed);
+                Some(())
+            }
             "event" => record::event(record).map(|event| {
                 let is_wanted = self.filter.has(record);
                 self.event(&event, is_wanted);

@@ -151,6 +151,19 @@ impl Runs {
     }
 }
 
+/// What a `verified` record says of hooks that did not see what they should, as sentences.
+pub(super) fn failed_hooks(record: &Value) -> Vec<String> {
+    let failed = list(&record["purposes"], LIST).filter(|one| one["status"] == "failed");
+    let told = |one: &Value| {
+        let purpose = name(&one["purpose"])?;
+        let why = sentence(&one["reason"]).unwrap_or_default();
+        Some(format!(
+            "{purpose}: FAILED when it was verified at start ({why})"
+        ))
+    };
+    failed.filter_map(told).collect()
+}
+
 fn startup(record: &Value) -> Run {
     let mut tiers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for hook in list(&record["hooks"], 2 * LIST) {
