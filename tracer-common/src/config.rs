@@ -73,7 +73,7 @@ config! {
     treq_rcv_isn,
     /// `tcp_request_sock.rcv_nxt`
     treq_rcv_nxt,
-    /// `request_sock.rsk_rcv_wnd`
+    /// `sock_common.skc_rcv_wnd` (of a request socket)
     req_rcv_wnd,
     /// The byte behind `request_sock.num_retrans`: `syncookie` in bit 0, `num_timeout`
     /// in the others

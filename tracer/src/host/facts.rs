@@ -133,7 +133,7 @@ fn offsets(types: &KernelTypes<'_>) -> Config {
         reuseport_synq_overflow_ts: at("sock_reuseport", "synq_overflow_ts"),
         treq_rcv_isn: at("tcp_request_sock", "rcv_isn"),
         treq_rcv_nxt: at("tcp_request_sock", "rcv_nxt"),
-        req_rcv_wnd: at("request_sock", "rsk_rcv_wnd"),
+        req_rcv_wnd: at("sock_common", "skc_rcv_wnd"),
         req_num_timeout: match at("request_sock", "num_retrans") {
             ABSENT => ABSENT,
             retransmits => retransmits.saturating_add(1),

@@ -380,6 +380,7 @@ mod tests {
                 "tracer.netns_name=blue",
                 "tracer.kind=connect_failed",
                 "tracer.cause=ports_exhausted",
+                "tracer.count=1",
                 "error.type=EADDRNOTAVAIL",
                 "process.pid=42",
                 "process.title=checkout",
