@@ -7,7 +7,7 @@ mod missed;
 
 use std::{fs::File, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapData, PerCpuArray},
@@ -25,8 +25,19 @@ use crate::host::{
 
 pub(crate) use missed::Missed;
 
-/// The eBPF object, built by `cargo xtask ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/tracer.bpf.o");
+/// The eBPF object, built by `cargo xtask ebpf` and compressed by build.rs.
+static PACKED_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tracer.bpf.o.zst"));
+
+include!(concat!(env!("OUT_DIR"), "/object_size.rs"));
+
+/// The eBPF object as words: aya wants it aligned.
+fn object() -> Result<Vec<u64>> {
+    let mut words = vec![0_u64; OBJECT_SIZE.div_ceil(size_of::<u64>())];
+    let size = zstd::bulk::decompress_to_buffer(PACKED_OBJECT, words.as_mut_bytes())
+        .context("the eBPF object in tracer is damaged")?;
+    ensure!(size == OBJECT_SIZE, "the eBPF object in tracer is damaged");
+    Ok(words)
+}
 
 /// What serves one purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +115,7 @@ impl Probe {
             .override_global("CONFIG", config.as_bytes(), true)
             .override_global("FILTER", filter.as_bytes(), true)
             .override_global(aya_log::LEVEL, &log_level, false)
-            .load(OBJECT)
+            .load(&object()?.as_bytes()[..OBJECT_SIZE])
             .context("the kernel refuses tracer's maps")?;
         Ok(Self {
             bpf,
