@@ -191,19 +191,23 @@ impl Field for Exactness {
 
 impl Field for Purpose {
     fn read(value: &Value) -> Option<Self> {
-        let all = [
-            Self::Connect,
-            Self::ConnectV6Source,
-            Self::ConnectPolicy,
-            Self::Bind,
-            Self::Listen,
-            Self::SynDrop,
-            Self::AckDrop,
-            Self::OverflowReset,
-            Self::Listener,
-            Self::Acceptor,
-            Self::Closer,
-        ];
-        named(&all, Self::name, value)
+        named(&Self::ALL, Self::name, value)
+    }
+}
+
+#[cfg(test)]
+mod purposes {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_purpose_is_read_again() {
+        for purpose in Purpose::ALL {
+            assert_eq!(Purpose::read(&json!(purpose.name())), Some(purpose));
+        }
+        // A new one is missing in the list above otherwise.
+        let last = Purpose::ALL.last().map(|last| *last as usize);
+        assert_eq!(last.map(|last| last + 1), Some(Purpose::ALL.len()));
     }
 }

@@ -87,6 +87,22 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
+    /// Every purpose.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Connect,
+        Self::ConnectV6Source,
+        Self::ConnectPolicy,
+        Self::Bind,
+        Self::Listen,
+        Self::SynDrop,
+        Self::AckDrop,
+        Self::OverflowReset,
+        Self::Listener,
+        Self::Acceptor,
+        Self::AcceptFailure,
+        Self::Closer,
+    ];
+
     /// Whose hooks see such a failure.
     pub(crate) fn of(kind: Kind, cause: Cause) -> Self {
         match (kind, cause) {
