@@ -111,6 +111,8 @@ pub(crate) struct Namespaces {
     /// Whether the kernel tells the cookie of a namespace (since 5.14). Else namespaces
     /// have the cookie 0 here until an event tells another.
     has_cookies: bool,
+    /// Of which nobody is to see anything.
+    hidden: BTreeSet<Netns>,
 }
 
 impl Namespaces {
@@ -123,9 +125,19 @@ impl Namespaces {
             sought: BTreeSet::new(),
             names: Names::new(),
             has_cookies: netns::cookie_here() != 0,
+            hidden: BTreeSet::new(),
         };
         namespaces.look(false);
         namespaces
+    }
+
+    /// Leaves a namespace out of [`Self::deltas`]. Only for one that has a cookie.
+    pub(crate) fn hide(&mut self, netns: Netns) {
+        self.hidden.insert(netns);
+        // Those before are over, and their counters forgotten.
+        while self.hidden.len() > GONE {
+            self.hidden.pop_first();
+        }
     }
 
     /// An event came from this namespace: if it is new, it is looked for while
@@ -418,8 +430,8 @@ impl Namespaces {
     /// What the kernel counted in each namespace since the baseline, and what
     /// that is worth.
     pub(crate) fn deltas(&self) -> BTreeMap<Netns, (Netstat, Standing)> {
-        self.known
-            .iter()
+        let seen = self.known.iter();
+        seen.filter(|(netns, _)| !self.hidden.contains(netns))
             .map(|(netns, namespace)| {
                 let delta = namespace.last.since(namespace.baseline);
                 (*netns, (delta.unwrap_or_default(), namespace.standing()))

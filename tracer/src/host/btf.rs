@@ -120,6 +120,16 @@ impl<'a> KernelTypes<'a> {
         })
     }
 
+    /// Whether the names of all functions are in the section of strings.
+    #[cfg(feature = "fuzz")]
+    pub(crate) fn has_all_names(&self) -> bool {
+        let ids = 1..=u32::try_from(self.begins.len()).unwrap_or(u32::MAX);
+        let functions = ids.filter_map(|id| self.get(id));
+        functions
+            .filter(|found| found.kind == Kind::Function)
+            .all(|found| usize::try_from(found.name).is_ok_and(|name| name < self.strings.len()))
+    }
+
     fn get(&self, type_id: u32) -> Option<Type<'a>> {
         let index = usize::try_from(type_id).ok()?.checked_sub(1)?;
         let at = usize::try_from(*self.begins.get(index)?).ok()?;

@@ -28,21 +28,46 @@ pub(crate) fn loopback_up() -> io::Result<()> {
 /// Takes `::1` away, the only IPv6 address that there is, and leads everything to
 /// `lo` instead: there is a route then, and no source address.
 pub(crate) fn no_ipv6_addresses() -> io::Result<()> {
-    // struct in6_ifreq: address, prefix length, index.
+    control(AddressFamily::INET6, libc::SIOCDIFADDR, &mut loopback_v6())?;
+    control(AddressFamily::INET6, libc::SIOCADDRT, &mut default_v6())
+}
+
+/// Undoes [`no_ipv6_addresses`].
+///
+/// # Errors
+/// The kernel refuses to.
+pub(crate) fn ipv6_address_back() -> io::Result<()> {
+    control(AddressFamily::INET6, libc::SIOCDELRT, &mut default_v6())?;
+    control(AddressFamily::INET6, libc::SIOCSIFADDR, &mut loopback_v6())
+}
+
+/// Whether lo has the address ::1: /proc/net/if_inet6 lists it.
+pub(crate) fn has_ipv6_loopback() -> bool {
+    let addresses = fs::read_to_string("/proc/self/net/if_inet6").unwrap_or_default();
+    let address = format!("{:032x}", u128::from(Ipv6Addr::LOCALHOST));
+    addresses.lines().any(|line| line.starts_with(&address))
+}
+
+/// ::1/128 of lo: struct in6_ifreq.
+fn loopback_v6() -> [u8; 24] {
+    // Address, prefix length, index.
     let mut address = [0_u8; 24];
     address[..16].copy_from_slice(&Ipv6Addr::LOCALHOST.octets());
     address[16..20].copy_from_slice(&128_u32.to_ne_bytes());
     address[20..].copy_from_slice(&LOOPBACK_INDEX.to_ne_bytes());
-    control(AddressFamily::INET6, libc::SIOCDIFADDR, &mut address)?;
-    // struct in6_rtmsg: destination, source, gateway, type, lengths, metric, info,
-    // flags, index. All zero: a default route without gateway.
+    address
+}
+
+/// A default route without gateway, by lo: struct in6_rtmsg.
+fn default_v6() -> [u8; 80] {
+    // Destination, source, gateway, type, lengths, metric, info, flags, index.
     const RTF_LOCAL: u32 = 0x8000_0000;
     let flags = u32::from(libc::RTF_UP) | RTF_LOCAL;
     let mut route = [0_u8; 80];
     route[56..60].copy_from_slice(&1_u32.to_ne_bytes());
     route[72..76].copy_from_slice(&flags.to_ne_bytes());
     route[76..].copy_from_slice(&LOOPBACK_INDEX.to_ne_bytes());
-    control(AddressFamily::INET6, libc::SIOCADDRT, &mut route)
+    route
 }
 
 /// Writes a sysctl of the calling thread's namespace: its path below /proc/sys.

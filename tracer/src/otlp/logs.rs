@@ -26,7 +26,7 @@ const HOLDERS: usize = 64;
 pub(super) fn is_sent(record: Record<'_>) -> bool {
     !matches!(
         record,
-        Record::Startup(_) | Record::Totals(_) | Record::End(_)
+        Record::Startup(_) | Record::Verified(_) | Record::Totals(_) | Record::End(_)
     )
 }
 

@@ -1,7 +1,7 @@
 //! The kernel side's exact counters, summed over CPUs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     ops::AddAssign,
 };
@@ -241,7 +241,12 @@ pub(crate) struct Counters {
     gone: BTreeMap<Key, Tally>,
     /// How many keys were taken out of `counts`.
     removed: u64,
+    /// Namespaces of which nobody is to see anything.
+    hidden: BTreeSet<Netns>,
 }
+
+/// So many namespaces are hidden at once; of those before, counters are thrown away.
+const HIDDEN: usize = 64;
 
 type Table = PerCpuHashMap<Owned, [u8; size_of::<CountKey>()], Words>;
 
@@ -304,6 +309,7 @@ impl Counters {
             drops_at_limit: false,
             gone: BTreeMap::new(),
             removed: 0,
+            hidden: BTreeSet::new(),
         })
     }
 
@@ -315,6 +321,7 @@ impl Counters {
         let is_decided = |key: &CountKey| key.cause != UNDECIDED || self.drops_at_limit;
         add(&self.counts, &mut by, is_decided)?;
         add(&self.unattributed, &mut by, is_decided)?;
+        by.retain(|key, _| !self.hidden.contains(&key.netns));
         let unplaced = self.unplaced.get(&0, 0);
         let unplaced = unplaced.context("the counters cannot be read")?;
         Ok(Tallies {
@@ -337,6 +344,42 @@ impl Counters {
             *undecided.entry(key.netns).or_default() += tally.counted;
         }
         Ok(undecided)
+    }
+
+    /// Leaves a namespace out of everything. Only for one that has a cookie: an inode number
+    /// may be another namespace's later.
+    pub(crate) fn hide(&mut self, netns: Netns) {
+        self.hidden.insert(netns);
+        if self.hidden.len() > HIDDEN {
+            self.throw_hidden_away(netns);
+        }
+    }
+
+    pub(crate) fn is_hidden(&self, netns: Netns) -> bool {
+        self.hidden.contains(&netns)
+    }
+
+    /// Counters of hidden namespaces but for `newest`: those are over by now.
+    fn throw_hidden_away(&mut self, newest: Netns) {
+        let hidden = std::mem::take(&mut self.hidden);
+        let is_over = |netns: Netns| netns != newest && hidden.contains(&netns);
+        let is_key_over = |bytes: &[u8; size_of::<CountKey>()]| {
+            CountKey::read_from_bytes(bytes).is_ok_and(|key| {
+                is_over(Netns {
+                    inum: key.netns,
+                    cookie: key.netns_cookie,
+                })
+            })
+        };
+        for table in [&mut self.counts, &mut self.unattributed] {
+            let over: Vec<_> = table.keys().flatten().filter(is_key_over).collect();
+            for key in over {
+                // One that stays is seen again with the next of its kind.
+                let _ = remove(table, &key);
+            }
+        }
+        self.gone.retain(|key, _| !is_over(key.netns));
+        self.hidden.insert(newest);
     }
 
     /// Whether it is known what this kernel does at the limit of the request queue.

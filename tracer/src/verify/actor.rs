@@ -40,8 +40,8 @@ pub(crate) enum Report {
     NoNamespace(String),
     /// Something failed, or was done, so many times.
     Caused(Caused),
-    /// Something cannot be caused here.
-    Unfit(Purpose, String),
+    /// Something cannot be caused here, by IPv6 or not.
+    Unfit(Purpose, bool, String),
     /// The order has been carried out.
     Done,
 }

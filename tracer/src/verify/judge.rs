@@ -9,8 +9,8 @@ use crate::{host::plan::Purpose, probe::Served, record::Status};
 pub(super) struct Tally {
     caused: BTreeMap<(Purpose, bool), u64>,
     seen: BTreeMap<(Purpose, bool), u64>,
-    /// What could not be caused, and why.
-    unfit: BTreeMap<Purpose, Vec<String>>,
+    /// What could not be caused, and why. Some of it may have been, and seen.
+    unfit: BTreeMap<(Purpose, bool), String>,
     /// Descriptions that came.
     pub(super) described: u64,
     /// Descriptions for which the ring buffer had no room.
@@ -30,12 +30,25 @@ impl Tally {
         self.seen.retain(|(other, _), _| *other != purpose);
     }
 
-    pub(super) fn unfit(&mut self, purpose: Purpose, why: String) {
-        self.unfit.entry(purpose).or_default().push(why);
+    pub(super) fn unfit(&mut self, purpose: Purpose, v6: bool, why: String) {
+        self.unfit.insert((purpose, v6), why);
+    }
+
+    /// Why a purpose could not be caused, or not by both families.
+    fn why_unfit(&self, purpose: Purpose) -> Option<String> {
+        let why = [(false, "IPv4"), (true, "IPv6")].map(|(v6, family)| {
+            let why = self.unfit.get(&(purpose, v6))?;
+            Some(format!("{family}: {why}"))
+        });
+        let why: Vec<_> = why.into_iter().flatten().collect();
+        (!why.is_empty()).then(|| why.join("; "))
     }
 
     /// Caused and seen.
     fn of(&self, purpose: Purpose, v6: bool) -> (u64, u64) {
+        if self.unfit.contains_key(&(purpose, v6)) {
+            return (0, 0);
+        }
         let get = |counts: &BTreeMap<_, u64>| counts.get(&(purpose, v6)).copied().unwrap_or(0);
         let (caused, seen) = (get(&self.caused), get(&self.seen));
         match purpose {
@@ -69,7 +82,7 @@ fn finding(served: &Served, tally: &Tally) -> Finding {
     let both = [false, true].map(|v6| tally.of(purpose, v6));
     let [(caused4, seen4), (caused6, seen6)] = both;
     let (caused, seen) = (caused4 + caused6, seen4 + seen6);
-    let unfit = tally.unfit.get(&purpose).map(|all| all.join("; "));
+    let unfit = tally.why_unfit(purpose);
     let is_right = both.iter().all(|(caused, seen)| caused == seen);
     let (status, reason) = match (is_right, caused) {
         (true, 0) => (
@@ -168,6 +181,19 @@ mod tests {
             tally.seen(Purpose::ConnectPolicy, false);
         });
         assert_eq!(status, Status::Failed);
+    }
+
+    #[test]
+    fn a_scene_that_ends_early_proves_nothing() {
+        let (status, caused, seen, reason) = judged(Purpose::Bind, |tally| {
+            tally.caused(Purpose::Bind, false, 2);
+            for v6 in [false, false, true] {
+                tally.seen(Purpose::Bind, v6);
+            }
+            tally.unfit(Purpose::Bind, true, "no address".to_owned());
+        });
+        assert_eq!((status, caused, seen), (Status::Verified, 2, 2));
+        assert_eq!(reason, "in part: IPv6: no address");
     }
 
     #[test]

@@ -44,6 +44,21 @@ const PLAY: Duration = Duration::from_secs(2);
 /// A description may come this much later than the failure.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// Whether another tracer on this host, a recorder or `tracer doctor`, causes this failure
+/// to verify its own hooks: its process and its listeners have that name, in a namespace
+/// that is not everybody's.
+pub(crate) fn is_of_another_tracer(event: &Decoded) -> bool {
+    let RawEvent {
+        caller, listener, ..
+    } = &event.raw;
+    let task = if event.kind.is_drop() {
+        listener
+    } else {
+        caller
+    };
+    comm(task) == NAME.to_bytes() && netns::of_process(std::process::id()) != Some(event.raw.netns)
+}
+
 /// What `--no-verify` makes the reason.
 pub(crate) const SWITCHED_OFF: &str = "switched off with --no-verify";
 
@@ -236,8 +251,8 @@ impl Verification {
                 self.tally.caused(caused.purpose, caused.v6, caused.times);
                 Next::Nothing
             }
-            Report::Unfit(purpose, why) => {
-                self.tally.unfit(purpose, why);
+            Report::Unfit(purpose, v6, why) => {
+                self.tally.unfit(purpose, v6, why);
                 Next::Nothing
             }
             Report::Done => {

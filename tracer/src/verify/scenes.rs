@@ -56,7 +56,8 @@ pub(super) fn play(purposes: &[Purpose], tell: Tell<'_>) -> Result<()> {
     let has_v6 = socket_of(true).is_ok() && {
         // Where IPv6 is off by default, it is off here until somebody says otherwise.
         let _ = private_net::set("net/ipv6/conf/lo/disable_ipv6", "0");
-        free(true, 0).is_ok()
+        // To try a bind() would be a failure more.
+        private_net::has_ipv6_loopback()
     };
     for (of, scene) in SCENES {
         if !of.iter().any(|purpose| purposes.contains(purpose)) {
@@ -73,7 +74,7 @@ pub(super) fn play(purposes: &[Purpose], tell: Tell<'_>) -> Result<()> {
         let purpose = Purpose::ConnectV6Source;
         match has_v6 {
             true => report(&[purpose], true, no_source(), tell)?,
-            false => tell(Report::Unfit(purpose, "there is no IPv6".into()))?,
+            false => tell(Report::Unfit(purpose, true, "there is no IPv6".into()))?,
         }
     }
     Ok(())
@@ -113,10 +114,9 @@ fn report(
             }
             Ok(())
         }
-        Err(why) => of.iter().try_for_each(|purpose| {
-            let family = if v6 { "IPv6" } else { "IPv4" };
-            tell(Report::Unfit(*purpose, format!("{family}: {why:#}")))
-        }),
+        Err(why) => of
+            .iter()
+            .try_for_each(|purpose| tell(Report::Unfit(*purpose, v6, format!("{why:#}")))),
     }
 }
 
@@ -360,11 +360,11 @@ fn closer(v6: bool) -> Result<Vec<(Purpose, u64)>> {
 }
 
 fn no_source() -> Result<Vec<(Purpose, u64)>> {
-    // Played before: there is no address any more.
-    if free(true, 0).is_ok() {
-        private_net::no_ipv6_addresses().context("::1 cannot be removed")?;
-    }
+    private_net::no_ipv6_addresses().context("::1 cannot be removed")?;
     let socket = socket_of(true)?;
-    must_fail(connect(&socket, &elsewhere(true)), Errno::ADDRNOTAVAIL)?;
+    let result = connect(&socket, &elsewhere(true));
+    // It may be played again.
+    private_net::ipv6_address_back().context("::1 cannot be added again")?;
+    must_fail(result, Errno::ADDRNOTAVAIL)?;
     Ok(vec![(Purpose::ConnectV6Source, 1)])
 }

@@ -74,6 +74,15 @@ impl Ledger {
         &self.counters
     }
 
+    /// Leaves a namespace out: [`Counters::hide`].
+    pub(super) fn hide(&mut self, netns: Netns) {
+        self.counters.hide(netns);
+    }
+
+    pub(super) fn is_hidden(&self, netns: Netns) -> bool {
+        self.counters.is_hidden(netns)
+    }
+
     /// Failures that are in events with a count of more than one, shown or filtered.
     pub(super) fn summed(&self) -> u64 {
         self.summed_in_all

@@ -277,10 +277,15 @@ impl Session {
         if self.verification.takes(&event) {
             return Ok(());
         }
-        self.namespaces.notice(Netns {
+        let netns = Netns {
             inum: event.raw.netns,
             cookie: event.raw.netns_cookie,
-        });
+        };
+        if self.ledger.is_hidden(netns) || verify::is_of_another_tracer(&event) {
+            self.hide(netns);
+            return Ok(());
+        }
+        self.namespaces.notice(netns);
         let mut failure = self.attributor.attribute(&event);
         failure.netns_name = self.namespaces.name(failure.life());
         let tree = self.tree.as_mut();
@@ -294,6 +299,17 @@ impl Session {
         self.output.record(Record::Failure(&failure))?;
         self.shown += 1;
         Ok(())
+    }
+
+    /// Leaves out what another tracer does to verify its hooks.
+    fn hide(&mut self, netns: Netns) {
+        if netns.cookie == 0 {
+            // Another namespace may have the number later: only the event is left out.
+            self.hidden += 1;
+            return;
+        }
+        self.ledger.hide(netns);
+        self.namespaces.hide(netns);
     }
 
     fn wants(&self, failure: &Failure) -> bool {

@@ -381,6 +381,10 @@ pub(crate) const ALL: &[CliTest] = &[
         run: verify::cut_short,
     },
     CliTest {
+        name: "cli/verify-beside",
+        run: verify::beside,
+    },
+    CliTest {
         name: "cli/verify-broken-hook",
         run: verify::broken,
     },
@@ -406,6 +410,7 @@ pub(crate) fn kernel_has_a_part(name: &str) -> bool {
         "cli/privileges",
         "cli/selftest",
         "cli/snapshot-not-root",
+        "cli/verify-beside",
         "cli/verify-broken-hook",
         "cli/verify-unseen",
         "cli/who-command",

@@ -240,8 +240,9 @@ pub(crate) fn cut_short(path: &Path) -> Result<()> {
     for duration in ["1ms", "20ms", "40ms", "100ms"] {
         watch(&["--duration", duration], 0)?;
     }
-    watch(&["--", "true"], 0)?;
-    watch(&["--", "false"], 1)?;
+    let own = path.to_str().context("the path of tracer is no text")?;
+    watch(&["--", own, "--version"], 0)?;
+    watch(&["--", own, "--no-such-flag"], 2)?;
     watch(&["--drop-all", "--duration", "500ms"], 0)?;
     for wait in [0, 10, 30] {
         let tracer = Tracer::started(path, &[])?;
@@ -265,6 +266,45 @@ pub(crate) fn cut_short(path: &Path) -> Result<()> {
     ensure!(status.success(), "{status}");
     let events = tracer.events_in(space.inum);
     ensure!(events.len() == 1, "{events:?}");
+    Ok(())
+}
+
+/// A tracer that runs, a recorder say, does not show what others cause to verify theirs.
+pub(crate) fn beside(path: &Path) -> Result<()> {
+    let recorder = Tracer::started(path, &["--no-verify"])?;
+    let mut other = tracer::command(path)
+        .args(["--format", "json", "--duration", "2s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let netns = namespace_of(&other)?;
+    let mut text = Vec::new();
+    let mut stdout = other.stdout.take().context("no stdout")?;
+    stdout.read_to_end(&mut text)?;
+    let status = other.wait()?;
+    ensure!(status.success(), "{status}");
+    let caused: u64 = purposes(verified(&lines(&text)?)?)?
+        .values()
+        .filter_map(|one| one["caused"].as_u64())
+        .sum();
+    ensure!(caused > 0, "the other tracer caused nothing");
+    // Nor what doctor does; what it says is not asked here.
+    tracer::verb(path, "doctor").output()?;
+    let space = Namespace::new()?;
+    fail_to_bind(&space)?;
+    ensure!(
+        recorder.await_events(space.inum, |events| !events.is_empty()),
+        "what somebody else does is not seen"
+    );
+    let records = recorder.stop()?;
+    let is_event = |record: &&Value| record["type"] == "event" && is_private(record, netns);
+    let mut shown = records.iter().filter(is_event);
+    ensure!(shown.next().is_none(), "{records:?}");
+    // Without cookies a namespace cannot be told from the next one with its number.
+    if sys::has_netns_cookie() {
+        let seen = records.iter().find(|record| is_private(record, netns));
+        ensure!(seen.is_none(), "the recorder shows {seen:?}");
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     Paint, bold,
-    cells::{apart, count, fit, span},
+    cells::{apart, clip, count, fit, span},
     faint, reversed,
 };
 use crate::view::{
@@ -13,6 +13,9 @@ use crate::view::{
     rows::Group,
     state::{Page, State},
 };
+
+/// Columns of a host's name, at most.
+const HOST: usize = 16;
 
 pub(super) fn lines(state: &State, width: usize) -> Vec<Line<'static>> {
     vec![
@@ -28,21 +31,30 @@ fn place(state: &State, width: usize) -> Line<'static> {
     let mut right = Vec::new();
     if let Some(run) = &data.run {
         let seconds = data.now.duration_since(run.begun).as_secs();
-        let mut about = format!("  {}  {}", run.host, run.kernel);
-        match state.scene.is_replay {
-            false => about += &format!("  for {}", span(seconds)),
+        // What is known best comes last: where there is little room, it is cut.
+        let when = match state.scene.is_replay {
+            false => format!("for {}", span(seconds)),
             true => {
                 let clock = data.now.to_zoned(state.scene.zone.clone());
-                about += &format!("  replay: {}", clock.strftime("%Y-%m-%d %H:%M:%S"));
+                format!("replay: {}", clock.strftime("%Y-%m-%d %H:%M:%S"))
             }
-        }
-        left.push(Span::raw(about));
+        };
+        left.push(Span::raw(format!(
+            "  {}  {when}  {}",
+            clip(&run.host, HOST),
+            run.kernel
+        )));
         let tiers: Vec<_> = run
             .tiers
             .iter()
             .map(|(name, purposes)| format!("{name} {purposes}"))
             .collect();
-        right.push(Span::raw(format!("hooks: {}", tiers.join(", "))));
+        match (run.verdict, run.tiers.as_slice()) {
+            (None, _) => right.push(Span::raw(format!("hooks: {}", tiers.join(", ")))),
+            // The verdict has their number.
+            (Some(_), [(name, _)]) => right.push(Span::raw(name.to_string())),
+            (Some(_), _) => right.push(Span::raw(tiers.join(", "))),
+        }
         if let Some(verdict) = run.verdict {
             right.extend(verified(verdict, Paint::of(state)));
         }

@@ -173,7 +173,7 @@ fn two_tracers(case: &mut Case) -> Result<()> {
     let second = match &case.tracer {
         Some(_) => {
             let (path, tier) = &case.another;
-            Some(Tracer::started(path, &["--hooks", tier])?)
+            Some(Tracer::started(path, &["--no-verify", "--hooks", tier])?)
         }
         None => None,
     };
