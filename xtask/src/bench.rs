@@ -9,6 +9,7 @@ mod beside;
 mod capture;
 mod census;
 mod connect;
+mod crowd;
 mod failures;
 mod growth;
 mod load;
@@ -41,8 +42,9 @@ pub(crate) const INSIDE: &str = "bench-inside";
 type Measure = fn(&Tools) -> Result<String>;
 
 /// What can be measured, besides captures.
-const BENCHES: [(&str, Measure); 5] = [
+const BENCHES: [(&str, Measure); 6] = [
     ("connect", connect::measure),
+    ("crowd", crowd::measure),
     ("queue", queue::measure),
     ("start", start::measure),
     ("census", census::measure),

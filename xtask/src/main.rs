@@ -48,8 +48,8 @@ cargo xtask view [--write]     run tracer watch in tmux and judge what it shows;
 cargo xtask browser            render the HTML report in Chromium and judge it
 cargo xtask duckdb             compare what DuckDB finds in exports with what was recorded
 cargo xtask bench [WHAT] [--events N] [--write]
-                               measure tracer beside other ways: capture, connect, queue, start,
-                               census, growth, or all; --write puts the tables into
+                               measure tracer beside other ways: capture, connect, crowd, queue,
+                               start, census, growth, or all; --write puts the tables into
                                docs/benchmarks.md
 cargo xtask beside             run tracer and other tracers at once: both see everything
 cargo xtask soak [--minutes N] [--write]

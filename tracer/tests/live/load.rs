@@ -3,6 +3,7 @@
 //! line of JSON, and ends with its stdin.
 
 mod connections;
+mod crowd;
 mod drops;
 mod failures;
 mod mixed;
@@ -69,6 +70,8 @@ impl Load {
             ["fail-once"] => self.fail_once(),
             ["fail-to", destinations] => self.fail_to(destinations.parse()?),
             ["fail-from", processes] => self.fail_from(processes.parse()?),
+            ["spin", loud, millis] => self.spin(loud.parse()?, millis.parse()?),
+            ["storm", loud, millis] => self.storm(loud.parse()?, millis.parse()?),
             ["mixed", rate, millis] => self.mixed(rate.parse()?, millis.parse()?),
             ["drop", rate, millis] => self.drop(rate.parse()?, millis.parse()?),
             ["drop-at", listeners] => self.drop_at(listeners.parse()?),

@@ -260,7 +260,7 @@ fn nothing_yet(scene: &Scene) -> Result<()> {
     scene.is_viewed()?;
     scene.shows(&[
         "tracer",
-        "hooks:",
+        " verified",
         "No failure so far.",
         "tracer ports",
         "q quit",

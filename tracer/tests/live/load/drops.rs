@@ -15,7 +15,7 @@ use crate::tun::{self, Tun};
 const OWN: [u8; 4] = [10, 77, 0, 1];
 pub(super) const LOWEST: u16 = 10_000;
 /// Clients that do not exist.
-const CLIENTS: u16 = 4096;
+pub(super) const CLIENTS: u16 = 4096;
 /// Between two looks at the clock.
 const BATCH: usize = 20;
 
