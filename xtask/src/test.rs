@@ -9,6 +9,7 @@ use crate::{ahead, bench, browser, btf, cases, dist, run, say, this_kernel, tool
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::thread;
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,8 +52,18 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     total.add(fuzz::fuzz(place, &fuzz::Choice::all(fuzz::BRIEF))?);
     total.add(readme_commands(place)?);
     if with_vm {
-        runs.push(part("dist", || dist::check::run(place, &kernels.usable)));
-        runs.extend(vm::matrix(place, &kernels.usable, &binaries, &[], &[])?);
+        // Machines mostly wait, and so does this one.
+        vm::need_emulator()?;
+        let (dist, machines) = thread::scope(|scope| {
+            let dist = scope.spawn(|| part("dist", || dist::check::run(place, &kernels.usable)));
+            let machines = vm::matrix(place, &kernels.usable, &binaries, &[], &[]);
+            (dist.join(), machines)
+        });
+        match dist {
+            Ok(run) => runs.push(run),
+            Err(_) => bail!("the part dist panicked"),
+        }
+        runs.extend(machines?);
         total.add(missing(&kernels));
     }
     Ok(report(&runs, total))
@@ -209,6 +220,7 @@ fn unit_tests(place: &Place) -> Result<Counts> {
 fn readme_commands(place: &Place) -> Result<Counts> {
     let install = [
         "install",
+        "--locked",
         "--path",
         "tracer",
         "--root",

@@ -295,9 +295,14 @@ fn hook(served: &Served) -> Check {
                 by.targets.join(" + "),
                 reason(&served.reason)
             );
-            match by.exactness {
-                Exactness::Exact => fine(name, found),
-                Exactness::Near => costs(name, found, by.note.unwrap_or("not exact")),
+            match (by.exactness, &served.reason) {
+                (Exactness::Exact, _) => fine(name, found),
+                // Nothing better was refused: no kernel offers more.
+                (Exactness::Near, None) => {
+                    let note = by.note.unwrap_or("not exact");
+                    fine(name, format!("{found} ({note}, on any kernel)"))
+                }
+                (Exactness::Near, Some(_)) => costs(name, found, by.note.unwrap_or("not exact")),
             }
         }
     }
@@ -550,11 +555,21 @@ mod tests {
         use Level::{Costs, Stops, Unknown};
         assert_eq!(diagnosed(|_| {}), (0, vec![]));
         type Case = (fn(&mut Facts), u8, &'static [(&'static str, Level)]);
-        let table: [Case; 27] = [
+        let table: [Case; 28] = [
             (
                 |facts| facts.attached = Ok(attached(Some(Exactness::Near))),
                 1,
                 &[("syn_drop", Costs)],
+            ),
+            // As good as it gets.
+            (
+                |facts| {
+                    let mut attached = attached(Some(Exactness::Near));
+                    attached.served[0].reason = None;
+                    facts.attached = Ok(attached);
+                },
+                0,
+                &[],
             ),
             (
                 |facts| facts.attached = Ok(attached(None)),

@@ -66,9 +66,15 @@ fn verdict(diagnosis: &Diagnosis) -> String {
     match (&diagnosis.stopped, diagnosis.exit_code) {
         (Some(why), _) => format!("doctor: tracer cannot work here: {why}"),
         (None, 0) => format!("doctor: tracer can do all of its job here{unknown}"),
-        (None, _) => format!(
-            "doctor: tracer can do its job here, but not all of it: {costs} things cost something{unknown}"
-        ),
+        (None, _) => {
+            let costs = match costs {
+                1 => "1 thing costs".to_owned(),
+                many => format!("{many} things cost"),
+            };
+            format!(
+                "doctor: tracer can do its job here, but not all of it: {costs} something{unknown}"
+            )
+        }
     }
 }
 

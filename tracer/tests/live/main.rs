@@ -152,10 +152,11 @@ fn run(options: &Options) -> i32 {
     let mut tally = Tally::default();
     let mut filtered = all.len() - scenarios.len();
     if !scenarios.is_empty() {
+        let mut seen = Vec::new();
         for tier in &options.tiers {
             let in_tier = |one: &&case::Scenario| options.in_tier(one.name, tier);
             let scenarios: Vec<_> = scenarios.iter().filter(in_tier).copied().collect();
-            tally.add(run::tier(options, tier, &scenarios));
+            tally.add(run::tier(options, tier, &scenarios, &mut seen));
         }
     }
     if !options.oracle_only {

@@ -1,5 +1,6 @@
 //! One tier: one tracer for all scenarios, then the verdict on each.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -70,8 +71,13 @@ struct Run {
     result: Result<()>,
 }
 
-/// Runs the scenarios of one tier.
-pub(crate) fn tier(options: &Options, tier: &str, scenarios: &[Scenario]) -> Tally {
+/// Runs the scenarios of one tier. `seen`: the programs of the tiers before.
+pub(crate) fn tier(
+    options: &Options,
+    tier: &str,
+    scenarios: &[Scenario],
+    seen: &mut Vec<BTreeMap<String, String>>,
+) -> Tally {
     let mut runs: Vec<Run> = scenarios
         .iter()
         .map(|scenario| prepare(options, tier, *scenario))
@@ -86,6 +92,15 @@ pub(crate) fn tier(options: &Options, tier: &str, scenarios: &[Scenario]) -> Tal
             return tally.summary(tier);
         }
     };
+    if let Some(tracer) = &tracer {
+        let programs = tracer.programs();
+        // Nothing but the flag is different then.
+        if (options.of_kernel || options.brief) && seen.contains(&programs) {
+            say::line(&format!("live: {tier}: the programs of a tier before"));
+            return tally;
+        }
+        seen.push(programs);
+    }
     limits::regain_patience();
     for run in &mut runs {
         execute(tier, run, tracer.as_ref());

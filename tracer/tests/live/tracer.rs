@@ -1,6 +1,6 @@
 //! The program under test: started, read, awaited, stopped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -199,6 +199,16 @@ impl Tracer {
                 let absent = format!("startup names no purpose {purpose}");
                 ("none".to_owned(), "none".to_owned(), absent)
             })
+    }
+
+    /// By purpose, the tier and the programs that the startup record names.
+    pub(crate) fn programs(&self) -> BTreeMap<String, String> {
+        let hooks = self.startup["hooks"].as_array().into_iter().flatten();
+        let one = |hook: &Value| {
+            let purpose = hook["purpose"].as_str().unwrap_or_default().to_owned();
+            (purpose, format!("{} {}", hook["tier"], hook["programs"]))
+        };
+        hooks.map(one).collect()
     }
 
     /// All events so far of one namespace.

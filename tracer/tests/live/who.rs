@@ -409,7 +409,7 @@ pub(crate) fn drops(path: &Path) -> Result<()> {
         inum: space.inum,
     };
     ensure!(told.events().is_empty(), "{nobodys}: {:?}", told.events());
-    ensure!(!told.counts()?.is_empty(), "{nobodys}: nothing counted");
+    ensure!(told.counts()?.is_empty(), "{nobodys}: {:?}", told.counts()?);
     verdict::add_up(&told.tracer)?;
     Ok(())
 }
