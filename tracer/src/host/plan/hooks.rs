@@ -67,7 +67,15 @@ impl Planner<'_> {
                     fexit("fexit_sys_connect_file", "__sys_connect_file"),
                 ],
             )
-            .kprobe(&functions, &[v6, file].concat())
+            // A connect() that waits for its peer keeps an instance of the kretprobe, of which
+            // there are about ten (register_kretprobe, kernel/kprobes.c).
+            .offer(
+                Tier::Kprobe,
+                &functions,
+                &[v6, file].concat(),
+                Exactness::Near,
+                Some(MISSED_RETURNS),
+            )
             .portable(
                 &self.at_syscall(
                     syscall("tp_exit_connect", "sys_exit_connect"),
@@ -281,6 +289,7 @@ impl Planner<'_> {
 
 const NO_SYSCALL: &str = "calls by io_uring and by 32-bit programs are not seen";
 const NO_SYSCALL_CONNECT: &str = "calls by io_uring and by 32-bit programs are not seen, and an IPv6 connect refused by policy looks like one without a source address";
+const MISSED_RETURNS: &str = "while ten or more connect() calls wait for their peers, others are missed";
 const PREDICTED_SYN: &str = "predicted just before the kernel decides (near-exact); allocation, routing and security drops are not seen";
 const PREDICTED_ACK: &str =
     "predicted just before the kernel decides (near-exact); a stray ACK can pass for a syncookie's";
