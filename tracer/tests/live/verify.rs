@@ -240,9 +240,10 @@ pub(crate) fn cut_short(path: &Path) -> Result<()> {
     for duration in ["1ms", "20ms", "40ms", "100ms"] {
         watch(&["--duration", duration], 0)?;
     }
-    let own = path.to_str().context("the path of tracer is no text")?;
-    watch(&["--", own, "--version"], 0)?;
-    watch(&["--", own, "--no-such-flag"], 2)?;
+    let own = std::env::current_exe()?;
+    let own = own.to_str().context("the path of this program is no text")?;
+    watch(&["--", own, "--role", "exit", "0"], 0)?;
+    watch(&["--", own, "--role", "exit", "1"], 1)?;
     watch(&["--drop-all", "--duration", "500ms"], 0)?;
     for wait in [0, 10, 30] {
         let tracer = Tracer::started(path, &[])?;
