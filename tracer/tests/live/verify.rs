@@ -241,7 +241,9 @@ pub(crate) fn cut_short(path: &Path) -> Result<()> {
         watch(&["--duration", duration], 0)?;
     }
     let own = std::env::current_exe()?;
-    let own = own.to_str().context("the path of this program is no text")?;
+    let own = own
+        .to_str()
+        .context("the path of this program is no text")?;
     watch(&["--", own, "--role", "exit", "0"], 0)?;
     watch(&["--", own, "--role", "exit", "1"], 1)?;
     watch(&["--drop-all", "--duration", "500ms"], 0)?;

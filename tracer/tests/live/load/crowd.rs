@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Load;
-use super::drops::{CLIENTS, LOWEST, full_listener, syn};
+use super::drops::{LOWEST, full_listener, syn, syns};
 use super::failures::destination;
 use crate::counters::Counters;
 use crate::sys;
@@ -62,9 +62,7 @@ impl Load {
             let (listener, client) = full_listener(port)?;
             self.held.extend([listener, client]);
         }
-        let syns: Vec<_> = (0..CLIENTS)
-            .map(|client| syn(client, LOWEST))
-            .collect::<Result<_>>()?;
+        let syns = syns()?;
         let before = Counters::read(&self.space)?;
         let limit = Duration::from_millis(millis);
         let begun = Instant::now();

@@ -15,7 +15,7 @@ use crate::tun::{self, Tun};
 const OWN: [u8; 4] = [10, 77, 0, 1];
 pub(super) const LOWEST: u16 = 10_000;
 /// Clients that do not exist.
-pub(super) const CLIENTS: u16 = 4096;
+const CLIENTS: u16 = 4096;
 /// Between two looks at the clock.
 const BATCH: usize = 20;
 
@@ -25,9 +25,7 @@ impl Load {
         let tun = self.wire()?;
         let (listener, client) = full_listener(LOWEST)?;
         self.held.extend([listener, client]);
-        let syns: Vec<_> = (0..CLIENTS)
-            .map(|client| syn(client, LOWEST))
-            .collect::<Result<_>>()?;
+        let syns = syns()?;
         let before = Counters::read(&self.space)?;
         let limit = Duration::from_millis(millis);
         let begun = Instant::now();
@@ -92,6 +90,11 @@ pub(super) fn full_listener(port: u16) -> Result<(i32, i32)> {
     let client = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
     sys::connect(client, &address)?;
     Ok((listener, client))
+}
+
+/// One of each client, to the lowest port.
+pub(super) fn syns() -> Result<Vec<Vec<u8>>> {
+    (0..CLIENTS).map(|client| syn(client, LOWEST)).collect()
 }
 
 pub(super) fn syn(client: u16, port: u16) -> Result<Vec<u8>> {
