@@ -44,6 +44,9 @@ pub(crate) struct Row {
 /// made; in the portable tier also the other drops of tcp_conn_request.
 const MORE_DROPS: &str = "the kernel also counts half-open handshakes that an ICMP error ended, SYNs to broadcast and multicast addresses, and handshakes for which memory or a route was missing";
 
+/// Where nothing is counted.
+const BLIND: &str = "tracer has no hook here for all drops that the kernel counts";
+
 /// Where a prediction can be wrong.
 const FEWER_DROPS: &str = "tracer predicted drops that the kernel did not make: segments that it refused earlier, or stray ACKs that passed for a syncookie's";
 
@@ -68,10 +71,12 @@ impl Row {
 }
 
 /// Sets counts beside counters, for every namespace where either is not zero.
-/// `unplaced`: how many failures are in no namespace's counts.
+/// `unplaced`: how many failures are in no namespace's counts. `is_blind`: there is no hook
+/// for some drops.
 pub(crate) fn reconcile(
     counts: &Counts,
     unplaced: u64,
+    is_blind: bool,
     kernel: &BTreeMap<Netns, (Netstat, Standing)>,
 ) -> Vec<Row> {
     let mut ours: BTreeMap<Netns, Netstat> = BTreeMap::new();
@@ -87,6 +92,12 @@ pub(crate) fn reconcile(
         .into_iter()
         .map(|(netns, ours)| row(netns, ours, unplaced, kernel.get(&netns)))
         .collect();
+    for row in rows
+        .iter_mut()
+        .filter(|row| is_blind && row.kernel_has_more())
+    {
+        row.explanation = Some(Cow::Borrowed(BLIND));
+    }
     rows.retain(|row| {
         row.pairs()
             .iter()
@@ -118,6 +129,9 @@ fn row(netns: Netns, ours: Netstat, unplaced: u64, kernel: Option<&(Netstat, Sta
         Some((_, Standing::Old)) => {
             Some("the namespace is gone: the kernel's numbers are the last ones read")
         }
+        Some((_, Standing::Unread)) => Some(
+            "tracer may not read the namespace's counters any more: the kernel's numbers are the last ones read",
+        ),
         Some((_, Standing::Late)) if row.kernel_has_more() => Some(
             "the namespace was first seen after tracer started: the kernel's numbers count from when it was made",
         ),
@@ -191,12 +205,12 @@ mod tests {
             ),
         ]);
         let is_explained = |unplaced| {
-            let rows = reconcile(&counts, unplaced, &kernel);
+            let rows = reconcile(&counts, unplaced, false, &kernel);
             rows.iter()
                 .any(|row| row.netns == life(1) && row.unavailable.is_some())
         };
         assert!(is_explained(1) && !is_explained(0));
-        let rows = reconcile(&counts, 0, &kernel);
+        let rows = reconcile(&counts, 0, false, &kernel);
         assert_eq!(
             rows.iter().map(|row| row.netns.inum).collect::<Vec<_>>(),
             [1, 3, 4]

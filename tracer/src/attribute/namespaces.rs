@@ -46,6 +46,8 @@ pub(crate) enum Standing {
     /// First seen after tracer started, so counted from zero: right if it was
     /// made since, too many if it only had no processes before.
     Late,
+    /// Not read, because tracer may not: what was read last, perhaps long ago.
+    Unread,
     /// A counter is lower than it was before: it says nothing.
     Backwards,
 }
@@ -70,6 +72,8 @@ struct Namespace {
     baseline: Netstat,
     last: Netstat,
     is_late: bool,
+    /// The last reading failed.
+    is_unread: bool,
     /// What people call it, and the process whose container that name is of.
     name: Option<Arc<str>>,
     named_by: Option<u32>,
@@ -83,6 +87,7 @@ impl Namespace {
             baseline: if is_late { Netstat::default() } else { now },
             last: now,
             is_late,
+            is_unread: false,
             name: None,
             named_by: None,
         }
@@ -92,6 +97,7 @@ impl Namespace {
         match (&self.way, self.is_late) {
             _ if self.last.since(self.baseline).is_none() => Standing::Backwards,
             (None, _) => Standing::Old,
+            (Some(_), _) if self.is_unread => Standing::Unread,
             (Some(_), true) => Standing::Late,
             (Some(_), false) => Standing::Current,
         }
@@ -111,8 +117,6 @@ pub(crate) struct Namespaces {
     /// Whether the kernel tells the cookie of a namespace (since 5.14). Else namespaces
     /// have the cookie 0 here until an event tells another.
     has_cookies: bool,
-    /// Of which nobody is to see anything.
-    hidden: BTreeSet<Netns>,
 }
 
 impl Namespaces {
@@ -125,19 +129,9 @@ impl Namespaces {
             sought: BTreeSet::new(),
             names: Names::new(),
             has_cookies: netns::cookie_here() != 0,
-            hidden: BTreeSet::new(),
         };
         namespaces.look(false);
         namespaces
-    }
-
-    /// Leaves a namespace out of [`Self::deltas`]. Only for one that has a cookie.
-    pub(crate) fn hide(&mut self, netns: Netns) {
-        self.hidden.insert(netns);
-        // Those before are over, and their counters forgotten.
-        while self.hidden.len() > GONE {
-            self.hidden.pop_first();
-        }
     }
 
     /// An event came from this namespace: if it is new, it is looked for while
@@ -242,7 +236,7 @@ impl Namespaces {
                 let name = named.get(&netns.inum).and_then(made);
                 name.or_else(|| process.map(Way::process))
             }
-            Some(Way::Process(pid, _)) if process != Some(*pid) => {
+            Some(Way::Process(pid, _)) if process.is_some_and(|process| process != *pid) => {
                 let name = named.get(&netns.inum).and_then(made);
                 name.or_else(|| process.map(Way::process))
             }
@@ -401,11 +395,14 @@ impl Namespaces {
         for (netns, namespace) in &mut self.known {
             match &namespace.way {
                 Some(way @ Way::Process(pid, _)) => {
-                    let now = read_of(*pid).ok().filter(|_| way.is_valid(netns.inum));
+                    let is_valid = way.is_valid(netns.inum);
+                    let now = read_of(*pid).ok().filter(|_| is_valid);
+                    // One that has ended may leave others there: that is looked at later.
+                    namespace.is_unread = is_valid && now.is_none();
                     namespace.last = now.unwrap_or(namespace.last);
                 }
                 Some(way @ Way::Name(path, _)) if way.is_valid(netns.inum) => {
-                    by_name.push((path.clone(), &mut namespace.last));
+                    by_name.push((path.clone(), namespace));
                 }
                 _ => {}
             }
@@ -415,8 +412,10 @@ impl Namespaces {
         }
         let paths: Vec<&Path> = by_name.iter().map(|(path, _)| path.as_path()).collect();
         let read = netns::inside_each(&paths, || here().ok());
-        for ((_, last), now) in by_name.into_iter().zip(read) {
-            *last = now.flatten().unwrap_or(*last);
+        for ((_, namespace), now) in by_name.into_iter().zip(read) {
+            let now = now.flatten();
+            namespace.is_unread = now.is_none();
+            namespace.last = now.unwrap_or(namespace.last);
         }
     }
 
@@ -430,8 +429,8 @@ impl Namespaces {
     /// What the kernel counted in each namespace since the baseline, and what
     /// that is worth.
     pub(crate) fn deltas(&self) -> BTreeMap<Netns, (Netstat, Standing)> {
-        let seen = self.known.iter();
-        seen.filter(|(netns, _)| !self.hidden.contains(netns))
+        self.known
+            .iter()
             .map(|(netns, namespace)| {
                 let delta = namespace.last.since(namespace.baseline);
                 (*netns, (delta.unwrap_or_default(), namespace.standing()))
@@ -454,7 +453,8 @@ impl Way {
             Self::Process(pid, start) => {
                 start.is_some()
                     && process::start_ticks(*pid) == *start
-                    && netns::of_process(*pid) == Some(inum)
+                    // Without privileges only that it is the same process can be seen.
+                    && netns::of_process(*pid).is_none_or(|now| now == inum)
             }
             Self::Name(path, made) => self::made(path).as_ref() == Some(made),
         }

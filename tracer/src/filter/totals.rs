@@ -1,6 +1,6 @@
 //! Decides which rows of totals a filter wants. Pure.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use serde_json::Value;
 use tracer_common::{Cause, Kind};
@@ -122,8 +122,13 @@ impl Filter {
     }
 }
 
-/// Leaves in totals what is in `by`, from which everybody who is not wanted is gone.
-pub(crate) fn keep_parties(totals: &mut Totals) {
+/// Leaves in totals what is in `by`, from which everybody who is not wanted is gone. Where
+/// processes are asked for, the namespaces are those in which they failed.
+pub(crate) fn keep_parties(totals: &mut Totals, is_about_processes: bool) {
+    if is_about_processes {
+        let places: BTreeSet<Life> = totals.by.iter().map(|by| by.netns).collect();
+        totals.rows.retain(|row| places.contains(&row.netns));
+    }
     let all: u64 = totals.counts.values().sum();
     totals.counts.clear();
     for by in &totals.by {

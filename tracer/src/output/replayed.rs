@@ -323,6 +323,7 @@ fn totals() {
                 filtered: dice.roll(2).into(),
                 unplaced: dice.roll(2).into(),
                 unjudged: dice.roll(2).into(),
+                waiting: 0,
             },
             filtered_in_kernel: dice.roll(2).into(),
             malformed: dice.roll(2).into(),

@@ -144,6 +144,10 @@ impl AddAssign for Tally {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tallies {
     pub(crate) by: BTreeMap<Key, Tally>,
+    /// Of those that [`Counters::hide`] leaves out.
+    pub(crate) hidden: BTreeMap<Key, Tally>,
+    /// Namespaces in which nothing else failed.
+    pub(crate) hidden_places: BTreeSet<Netns>,
     /// Failures for which no table had room.
     pub(crate) unplaced: Tally,
 }
@@ -153,6 +157,15 @@ impl Tallies {
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::new();
         for (key, tally) in &self.by {
+            *counts.entry((key.netns, key.kind, key.cause)).or_default() += tally.counted;
+        }
+        counts
+    }
+
+    /// The same, with what is hidden: the kernel counts that, too.
+    pub(crate) fn counts_with_hidden(&self) -> Counts {
+        let mut counts = self.counts();
+        for (key, tally) in &self.hidden {
             *counts.entry((key.netns, key.kind, key.cause)).or_default() += tally.counted;
         }
         counts
@@ -191,6 +204,8 @@ pub(crate) struct Health {
     pub(crate) unplaced: u64,
     /// SYNs about which nothing could be said.
     pub(crate) unjudged: u64,
+    /// Failures that were counted and will be in an event with others within a second.
+    pub(crate) waiting: u64,
 }
 
 impl Health {
@@ -200,6 +215,7 @@ impl Health {
         self.counted
             .saturating_sub(known)
             .saturating_sub(self.summed)
+            .saturating_sub(self.waiting)
     }
 
     /// Both together.
@@ -212,6 +228,7 @@ impl Health {
             unattributed: self.unattributed.saturating_add(more.unattributed),
             unplaced: self.unplaced.saturating_add(more.unplaced),
             unjudged: self.unjudged.saturating_add(more.unjudged),
+            waiting: self.waiting.saturating_add(more.waiting),
         }
     }
 
@@ -241,12 +258,17 @@ pub(crate) struct Counters {
     gone: BTreeMap<Key, Tally>,
     /// How many keys were taken out of `counts`.
     removed: u64,
-    /// Namespaces of which nobody is to see anything.
-    hidden: BTreeSet<Netns>,
+    /// Of whom nobody is to see anything.
+    hidden: BTreeSet<(Netns, Party)>,
+    /// Where those were whose counters were thrown away.
+    over: BTreeSet<Netns>,
 }
 
-/// So many namespaces are hidden at once; of those before, counters are thrown away.
-const HIDDEN: usize = 64;
+/// So many are hidden at once; of those before, counters are thrown away.
+const HIDDEN: usize = 1024;
+
+/// So many namespaces are remembered of those.
+const OVER: usize = 4096;
 
 type Table = PerCpuHashMap<Owned, [u8; size_of::<CountKey>()], Words>;
 
@@ -310,6 +332,7 @@ impl Counters {
             gone: BTreeMap::new(),
             removed: 0,
             hidden: BTreeSet::new(),
+            over: BTreeSet::new(),
         })
     }
 
@@ -321,11 +344,25 @@ impl Counters {
         let is_decided = |key: &CountKey| key.cause != UNDECIDED || self.drops_at_limit;
         add(&self.counts, &mut by, is_decided)?;
         add(&self.unattributed, &mut by, is_decided)?;
-        by.retain(|key, _| !self.hidden.contains(&key.netns));
+        let hidden = match self.hidden.is_empty() {
+            true => BTreeMap::new(),
+            false => by
+                .extract_if(.., |key, _| self.hidden.contains(&(key.netns, key.party)))
+                .collect(),
+        };
+        let places = hidden.keys().map(|key: &Key| key.netns);
+        let mut hidden_places: BTreeSet<_> = places.chain(self.over.iter().copied()).collect();
+        if !hidden_places.is_empty() {
+            for key in by.keys() {
+                hidden_places.remove(&key.netns);
+            }
+        }
         let unplaced = self.unplaced.get(&0, 0);
         let unplaced = unplaced.context("the counters cannot be read")?;
         Ok(Tallies {
             by,
+            hidden,
+            hidden_places,
             unplaced: sum(unplaced.iter().copied()),
         })
     }
@@ -346,40 +383,38 @@ impl Counters {
         Ok(undecided)
     }
 
-    /// Leaves a namespace out of everything. Only for one that has a cookie: an inode number
-    /// may be another namespace's later.
-    pub(crate) fn hide(&mut self, netns: Netns) {
-        self.hidden.insert(netns);
-        if self.hidden.len() > HIDDEN {
-            self.throw_hidden_away(netns);
+    /// Leaves a process, or a listener, of a namespace out of everything but the comparison
+    /// with the kernel's counters.
+    pub(crate) fn hide(&mut self, netns: Netns, party: Party) {
+        if self.hidden.len() >= HIDDEN {
+            self.throw_hidden_away();
         }
+        self.hidden.insert((netns, party));
     }
 
-    pub(crate) fn is_hidden(&self, netns: Netns) -> bool {
-        self.hidden.contains(&netns)
-    }
-
-    /// Counters of hidden namespaces but for `newest`: those are over by now.
-    fn throw_hidden_away(&mut self, newest: Netns) {
+    /// Counters of whom is hidden: most of them are over by now.
+    fn throw_hidden_away(&mut self) {
         let hidden = std::mem::take(&mut self.hidden);
-        let is_over = |netns: Netns| netns != newest && hidden.contains(&netns);
-        let is_key_over = |bytes: &[u8; size_of::<CountKey>()]| {
-            CountKey::read_from_bytes(bytes).is_ok_and(|key| {
-                is_over(Netns {
-                    inum: key.netns,
-                    cookie: key.netns_cookie,
-                })
-            })
+        let is_hidden = |bytes: &[u8; size_of::<CountKey>()]| {
+            let key = CountKey::read_from_bytes(bytes).ok();
+            let key = key.as_ref().and_then(Key::of);
+            key.is_some_and(|key| hidden.contains(&(key.netns, key.party)))
         };
-        for table in [&mut self.counts, &mut self.unattributed] {
-            let over: Vec<_> = table.keys().flatten().filter(is_key_over).collect();
-            for key in over {
-                // One that stays is seen again with the next of its kind.
-                let _ = remove(table, &key);
+        let over: Vec<_> = self.counts.keys().flatten().filter(is_hidden).collect();
+        for key in over {
+            // One that stays is seen again with the next of its kind.
+            if remove(&mut self.counts, &key).is_ok() {
+                self.removed += 1;
             }
         }
-        self.gone.retain(|key, _| !is_over(key.netns));
-        self.hidden.insert(newest);
+        self.gone
+            .retain(|key, _| !hidden.contains(&(key.netns, key.party)));
+        // Without a cookie, another namespace may be meant later.
+        let places = hidden.iter().map(|(netns, _)| *netns);
+        self.over.extend(places.filter(|netns| netns.cookie != 0));
+        while self.over.len() > OVER {
+            self.over.pop_first();
+        }
     }
 
     /// Whether it is known what this kernel does at the limit of the request queue.

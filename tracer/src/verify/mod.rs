@@ -45,8 +45,8 @@ const PLAY: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Whether another tracer on this host, a recorder or `tracer doctor`, causes this failure
-/// to verify its own hooks: its process and its listeners have that name, in a namespace
-/// that is not everybody's.
+/// to verify its own hooks: the process that fails, or that listens, has that name and is
+/// root, in a namespace that is not everybody's.
 pub(crate) fn is_of_another_tracer(event: &Decoded) -> bool {
     let RawEvent {
         caller, listener, ..
@@ -56,7 +56,9 @@ pub(crate) fn is_of_another_tracer(event: &Decoded) -> bool {
     } else {
         caller
     };
-    comm(task) == NAME.to_bytes() && netns::of_process(std::process::id()) != Some(event.raw.netns)
+    comm(task) == NAME.to_bytes()
+        && task.uid == 0
+        && netns::of_process(std::process::id()) != Some(event.raw.netns)
 }
 
 /// What `--no-verify` makes the reason.

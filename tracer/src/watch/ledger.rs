@@ -25,7 +25,7 @@ use crate::{
 
 /// Processes and listeners of which the first failure is remembered, so that what is
 /// counted later can be told with it.
-const KNOWN: usize = 4096;
+const KNOWN: usize = 12_288;
 
 /// So many processes and listeners that were never described are looked up for totals.
 const NAMED: usize = 1024;
@@ -38,6 +38,23 @@ pub(super) struct Known {
     pub(super) failure: Failure,
     /// It is of the command's process tree, if only that is wanted.
     pub(super) is_ours: bool,
+    /// It has had another name or user: what it is now says nothing about what it did before.
+    has_changed: bool,
+    passed: Passed,
+}
+
+/// How many failures of a process or listener passed the filter.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed {
+    /// Those that were described one by one.
+    described: u64,
+    summed: u64,
+}
+
+impl Passed {
+    fn all(self) -> u64 {
+        self.described + self.summed
+    }
 }
 
 /// See the first line.
@@ -74,13 +91,14 @@ impl Ledger {
         &self.counters
     }
 
-    /// Leaves a namespace out: [`Counters::hide`].
-    pub(super) fn hide(&mut self, netns: Netns) {
-        self.counters.hide(netns);
-    }
-
-    pub(super) fn is_hidden(&self, netns: Netns) -> bool {
-        self.counters.is_hidden(netns)
+    /// Leaves whoever failed here out ([`Counters::hide`]), if that is known.
+    pub(super) fn hide(&mut self, event: &Decoded) -> bool {
+        let Key { netns, party, .. } = key(event);
+        let is_known = party != Party::Nobody;
+        if is_known {
+            self.counters.hide(netns, party);
+        }
+        is_known
     }
 
     /// Failures that are in events with a count of more than one, shown or filtered.
@@ -88,15 +106,32 @@ impl Ledger {
         self.summed_in_all
     }
 
-    /// Remembers whose failure this is.
-    pub(super) fn note(&mut self, event: &Decoded, failure: &Failure, is_ours: bool) {
+    /// Whether the process has another name or user than before. What was counted until now
+    /// and not described is to be told before it is noted.
+    pub(super) fn is_change(&self, event: &Decoded, failure: &Failure) -> bool {
+        let known = self.known.get(&key(event));
+        known.is_some_and(|known| identity(&known.failure) != identity(failure))
+    }
+
+    /// Remembers whose failure this is, and whether it passed the filter.
+    pub(super) fn note(
+        &mut self,
+        event: &Decoded,
+        failure: &Failure,
+        is_ours: bool,
+        has_passed: bool,
+    ) {
         let key = key(event);
         if let Some(Known {
             failure: known,
             is_ours: was_ours,
+            has_changed,
+            passed,
         }) = self.known.get_mut(&key)
         {
             *was_ours |= is_ours;
+            *has_changed |= identity(known) != identity(failure);
+            passed.described += u64::from(has_passed);
             // Who accepts may change, and holders may come and go.
             if known.process != failure.process || known.holders != failure.holders {
                 known.process.clone_from(&failure.process);
@@ -107,8 +142,16 @@ impl Ledger {
             known.asked = failure.asked;
             known.remote = failure.remote;
         } else if self.known.len() < KNOWN {
-            let failure = failure.clone();
-            self.known.insert(key, Known { failure, is_ours });
+            let known = Known {
+                failure: failure.clone(),
+                is_ours,
+                has_changed: false,
+                passed: Passed {
+                    described: u64::from(has_passed),
+                    summed: 0,
+                },
+            };
+            self.known.insert(key, known);
         }
     }
 
@@ -117,7 +160,10 @@ impl Ledger {
     ///
     /// # Errors
     /// The counters cannot be read.
-    pub(super) fn sums(&mut self, attributor: &mut Attributor) -> Result<Vec<(Failure, bool)>> {
+    pub(super) fn sums(
+        &mut self,
+        attributor: &mut Attributor,
+    ) -> Result<Vec<(Key, Failure, bool)>> {
         let undescribed = self.counters.undescribed()?;
         let now = Timestamp::now();
         if undescribed == self.seen {
@@ -148,12 +194,32 @@ impl Ledger {
                     time: now,
                     ..without_addresses(like, tally.about)
                 };
-                (sum, is_ours)
+                (key, sum, is_ours)
             }));
         }
         self.seen = undescribed;
         self.since = now;
         Ok(sums)
+    }
+
+    /// So many failures, of an event that stands for them, passed the filter.
+    pub(super) fn passed(&mut self, key: &Key, count: u64) {
+        if let Some(known) = self.known.get_mut(key) {
+            known.passed.summed += count;
+        }
+    }
+
+    /// Failures of processes and listeners that will be in an event soon.
+    pub(super) fn waiting(&self, tallies: &Tallies) -> u64 {
+        let parties = tallies.by.iter();
+        let parties = parties.filter(|(key, _)| key.party != Party::Nobody);
+        parties
+            .map(|(key, tally)| self.waiting_of(key, tally.undescribed))
+            .sum()
+    }
+
+    fn waiting_of(&self, key: &Key, undescribed: u64) -> u64 {
+        undescribed.saturating_sub(self.summed.get(key).copied().unwrap_or(0))
     }
 
     /// Who failed how often, most often first; those that `is_wanted`.
@@ -169,15 +235,27 @@ impl Ledger {
         for (place, (key, tally)) in by_weight.into_iter().enumerate() {
             let known = self.known.get(key);
             let is_ours = known.is_some_and(|known| known.is_ours);
+            let changed = known.filter(|known| known.has_changed);
+            let passed = changed.map(|known| known.passed);
             // To ask /proc about everybody takes long, and records name no more than these.
             let unseen = match known {
                 None if place < NAMED => attributor.of_party(key),
                 _ => None,
             };
             let known = known.map(|known| &known.failure).or(unseen.as_ref());
-            if !is_wanted(key, known, is_ours) {
-                continue;
-            }
+            let is_wanted = is_wanted(key, known, is_ours);
+            let described = tally.counted.saturating_sub(tally.undescribed);
+            let described = described.saturating_sub(tally.filtered);
+            let (counted, described) = match passed {
+                // Of what it did under another name, what passed then.
+                Some(passed) if passed.all() > 0 || is_wanted => {
+                    let waiting = self.waiting_of(key, tally.undescribed);
+                    let rest = if is_wanted { waiting } else { 0 };
+                    (passed.all() + rest, passed.described)
+                }
+                None if is_wanted => (tally.counted, described),
+                _ => continue,
+            };
             let process = known.and_then(|it| Some(it.process.as_ref()?.0.clone()));
             let listener = match key.party {
                 Party::Listener(inode) => Some(Listener {
@@ -186,15 +264,14 @@ impl Ledger {
                 }),
                 _ => None,
             };
-            let described = tally.counted.saturating_sub(tally.undescribed);
             all.push(By {
                 netns: key.netns,
                 kind: key.kind,
                 cause: key.cause,
                 process,
                 listener,
-                counted: tally.counted,
-                described: described.saturating_sub(tally.filtered),
+                counted,
+                described,
             });
         }
         all
@@ -276,6 +353,12 @@ impl Ledger {
         self.summed.retain(|key, _| there.contains_key(key));
         Ok(())
     }
+}
+
+/// What filters can ask of a process and a process can change.
+fn identity(failure: &Failure) -> Option<(&[u8], Option<u32>)> {
+    let (process, _) = failure.process.as_ref()?;
+    Some((&process.comm, process.uid))
 }
 
 fn key(event: &Decoded) -> Key {

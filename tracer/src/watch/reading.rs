@@ -16,7 +16,8 @@ const ATTEMPTS: usize = 5;
 
 /// One reading.
 pub(super) struct Reading {
-    pub(super) counts: Counts,
+    /// Of everything, as the kernel counts it, too.
+    counts: Counts,
     pub(super) tallies: Tallies,
     /// Drops counted while the kernel's counters were being read.
     pub(super) meanwhile: u64,
@@ -28,12 +29,12 @@ impl Reading {
     /// # Errors
     /// tracer's own counters cannot be read.
     pub(super) fn take(counters: &Counters, namespaces: &mut Namespaces) -> Result<Self> {
-        let mut before = counters.counts()?;
+        let mut before = counters.tallies()?.counts_with_hidden();
         let mut attempts = 0;
         loop {
             namespaces.read_again();
             let tallies = counters.tallies()?;
-            let counts = tallies.counts();
+            let counts = tallies.counts_with_hidden();
             let meanwhile = drops(&counts).saturating_sub(drops(&before));
             attempts += 1;
             if meanwhile == 0 || attempts == ATTEMPTS {

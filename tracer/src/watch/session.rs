@@ -1,6 +1,10 @@
 //! One run: what is attached, what was learned, what was shown.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -28,6 +32,10 @@ use crate::{
     view::{self, Wish},
 };
 
+/// A process may change its name as often as it likes, and each time costs a look at all
+/// counters.
+const CHANGES: Duration = Duration::from_millis(100);
+
 pub(super) struct Session {
     live: Live,
     ledger: Ledger,
@@ -47,6 +55,8 @@ pub(super) struct Session {
     hidden: u64,
     /// Not described one by one, and not asked for.
     hidden_sums: u64,
+    /// When a process had another name than before, and sums were shown for that.
+    told_change: Instant,
     malformed: u64,
     lost_shown: u64,
     since: Timestamp,
@@ -132,6 +142,7 @@ impl Session {
             shown: 0,
             hidden: 0,
             hidden_sums: 0,
+            told_change: Instant::now(),
             malformed: 0,
             lost_shown: 0,
             since: Timestamp::now(),
@@ -240,7 +251,7 @@ impl Session {
     fn disagreement(&mut self, netns: Netns) -> Result<Option<(u64, u64)>> {
         let reading = Reading::take(self.ledger.counters(), &mut self.namespaces)?;
         let counts = reading.since(&self.baseline);
-        let rows = reconcile(&counts, 0, &self.namespaces.deltas());
+        let rows = reconcile(&counts, 0, false, &self.namespaces.deltas());
         let row = rows.into_iter().find(|row| row.netns == netns);
         let Some(row) = row.filter(|row| row.unavailable.is_none()) else {
             return Ok(None);
@@ -281,8 +292,10 @@ impl Session {
             inum: event.raw.netns,
             cookie: event.raw.netns_cookie,
         };
-        if self.ledger.is_hidden(netns) || verify::is_of_another_tracer(&event) {
-            self.hide(netns);
+        if verify::is_of_another_tracer(&event) {
+            if !self.ledger.hide(&event) {
+                self.hidden += 1;
+            }
             return Ok(());
         }
         self.namespaces.notice(netns);
@@ -290,8 +303,13 @@ impl Session {
         failure.netns_name = self.namespaces.name(failure.life());
         let tree = self.tree.as_mut();
         let is_ours = tree.is_none_or(|tree| tree.wants(&event.raw, &failure));
-        self.ledger.note(&event, &failure, is_ours);
-        if !is_ours || !self.wants(&failure) {
+        if self.ledger.is_change(&event, &failure) && self.told_change.elapsed() >= CHANGES {
+            self.show_sums()?;
+            self.told_change = Instant::now();
+        }
+        let is_wanted = is_ours && self.wants(&failure);
+        self.ledger.note(&event, &failure, is_ours, is_wanted);
+        if !is_wanted {
             self.hidden += 1;
             return Ok(());
         }
@@ -299,17 +317,6 @@ impl Session {
         self.output.record(Record::Failure(&failure))?;
         self.shown += 1;
         Ok(())
-    }
-
-    /// Leaves out what another tracer does to verify its hooks.
-    fn hide(&mut self, netns: Netns) {
-        if netns.cookie == 0 {
-            // Another namespace may have the number later: only the event is left out.
-            self.hidden += 1;
-            return;
-        }
-        self.ledger.hide(netns);
-        self.namespaces.hide(netns);
     }
 
     fn wants(&self, failure: &Failure) -> bool {
@@ -324,7 +331,7 @@ impl Session {
             self.ledger.decide(&undecided, &self.namespaces.deltas())?;
         }
         let has_tree = self.tree.is_some();
-        for (mut sum, is_ours) in self.ledger.sums(&mut self.attributor)? {
+        for (key, mut sum, is_ours) in self.ledger.sums(&mut self.attributor)? {
             if sum.netns_name.is_none() {
                 sum.netns_name = self.namespaces.name(sum.life());
             }
@@ -332,6 +339,7 @@ impl Session {
                 self.hidden_sums += sum.count;
                 continue;
             }
+            self.ledger.passed(&key, sum.count);
             self.explainer.add(&mut sum);
             self.output.record(Record::Failure(&sum))?;
             self.shown += sum.count;
@@ -372,7 +380,7 @@ impl Session {
         Ok(self.output.flush()?)
     }
 
-    /// Failures that are in no event. One that is being counted right now looks lost
+    /// Failures that are in no event, and will be in none. One that is being counted right now looks lost
     /// until it is described, so the least of a few readings counts.
     fn lost(&self) -> Result<u64> {
         if self.ledger.counters().undescribed()? == 0 {
@@ -381,7 +389,8 @@ impl Session {
         let mut least = u64::MAX;
         for _ in 0..3 {
             let tallies = self.ledger.counters().tallies()?;
-            least = least.min(self.health(&tallies)?.lost());
+            let health = self.health(&tallies)?;
+            least = least.min(health.lost().saturating_sub(self.ledger.waiting(&tallies)));
         }
         Ok(least)
     }
@@ -397,6 +406,7 @@ impl Session {
             unattributed: tallies.unattributed(),
             unplaced: tallies.unplaced.counted,
             unjudged: self.ledger.counters().unjudged()?,
+            waiting: 0,
         };
         Ok(health.without(self.hidden))
     }
@@ -418,7 +428,10 @@ impl Session {
 
     fn count(&mut self, is_final: bool) -> Result<Totals> {
         let reading = Reading::take(self.ledger.counters(), &mut self.namespaces)?;
-        let health = self.health(&reading.tallies)?;
+        let mut health = self.health(&reading.tallies)?;
+        if !is_final {
+            health.waiting = self.ledger.waiting(&reading.tallies);
+        }
         let is_filtered = !self.filter.is_off() || self.tree.is_some();
         let (filter, namespaces) = (&self.filter, &self.namespaces);
         let has_tree = self.tree.is_some();
@@ -430,6 +443,8 @@ impl Session {
                 })
         };
         let by = (self.ledger).by(&reading.tallies, &mut self.attributor, is_wanted);
+        let drops = [Purpose::SynDrop, Purpose::AckDrop, Purpose::OverflowReset];
+        let is_blind = !drops.iter().all(|purpose| self.probe.serves(*purpose));
         let mut totals = Totals {
             time: Timestamp::now(),
             since: self.since,
@@ -441,18 +456,21 @@ impl Session {
             rows: reconcile(
                 &reading.since(&self.baseline),
                 health.unplaced,
+                is_blind,
                 &self.namespaces.deltas(),
             ),
             meanwhile: self.baseline.meanwhile + reading.meanwhile,
             missed: self.probe.missed(),
-            counts: reading.counts,
+            counts: reading.tallies.counts(),
             netns_names: self.namespaces.names(),
         };
+        let hidden = &reading.tallies.hidden_places;
+        totals.rows.retain(|row| !hidden.contains(&row.netns));
         if is_filtered {
             let tree = self.tree.as_ref();
             let is_place = |netns| tree.is_none_or(|tree| tree.is_in(netns));
             self.filter.narrow(&mut totals, is_place);
-            keep_parties(&mut totals);
+            keep_parties(&mut totals, self.filter.is_about_processes());
         }
         Ok(totals)
     }

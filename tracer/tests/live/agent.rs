@@ -80,6 +80,7 @@ fn order(words: &[&str]) -> Result<String> {
         ["bind", fd, addr] => sys::bind(fd.parse()?, &addr.parse()?),
         ["listen", fd, backlog] => sys::listen(fd.parse()?, backlog.parse()?),
         ["files", most] => sys::limit_files(most.parse()?),
+        ["rename", comm] => sys::set_comm(comm.as_bytes()).map(|()| 0),
         ["listener", kind, addr, backlog] => listener(kind, &addr.parse()?, backlog.parse()?, &[]),
         ["group-listener", kind, addr, backlog] => listener(
             kind,

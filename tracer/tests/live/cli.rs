@@ -237,6 +237,10 @@ pub(crate) const ALL: &[CliTest] = &[
         run: trust::privileges,
     },
     CliTest {
+        name: "cli/privileges-counters",
+        run: trust::counters_without_privileges,
+    },
+    CliTest {
         name: "cli/privileges-command",
         run: trust::command_keeps_privileges,
     },
@@ -267,6 +271,10 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/who-nobody",
         run: who::nobody,
+    },
+    CliTest {
+        name: "cli/who-renamed",
+        run: who::renamed,
     },
     CliTest {
         name: "cli/who-drops",
@@ -383,6 +391,10 @@ pub(crate) const ALL: &[CliTest] = &[
     CliTest {
         name: "cli/verify-beside",
         run: verify::beside,
+    },
+    CliTest {
+        name: "cli/verify-imposter",
+        run: verify::imposter,
     },
     CliTest {
         name: "cli/verify-broken-hook",

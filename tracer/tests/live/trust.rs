@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use crate::case::Skip;
 use crate::cli::{PublicCopy, hide_btf, output};
 use crate::expect::Expected;
 use crate::netns::Namespace;
@@ -301,6 +302,31 @@ pub(crate) fn privileges(path: &Path) -> Result<()> {
         ensure!(census["unavailable"].is_string() == says_so, "{census}");
         ensure!(says_so != arguments.is_empty(), "{}", tracer.startup);
     }
+    Ok(())
+}
+
+/// With --drop-all the kernel's counters of a namespace that was there before are read on.
+pub(crate) fn counters_without_privileges(path: &Path) -> Result<()> {
+    let space = Namespace::new()?;
+    let server = Role::start(&space, "slow-server")?;
+    let client = Role::start(&space, "client")?;
+    server.ok("listener tcp4 127.0.0.1:8080 1")?;
+    let tracer = Tracer::started(path, &["--drop-all"])?;
+    if tracer.hook("syn_drop").0 == "none" {
+        return Err(Skip::because("nothing sees drops"));
+    }
+    client.connects("tcp4", 5, "127.0.0.1:8080")?;
+    let is_told = tracer.await_events(space.inum, |events| events.len() >= 3);
+    ensure!(is_told, "{:?}", tracer.events_in(space.inum));
+    let records = tracer.stop()?;
+    let totals = tracer::final_totals(&records)?;
+    let rows = totals["kernel"].as_array().into_iter().flatten();
+    let row = rows.into_iter().find(|row| row["netns"] == space.inum);
+    let row = row.context("no row of the namespace")?;
+    ensure!(
+        row["unavailable"].is_null() && row["listen_drops"]["difference"] == 0,
+        "{row}"
+    );
     Ok(())
 }
 

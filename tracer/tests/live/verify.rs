@@ -13,11 +13,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::case::Skip;
-use crate::cli::{PublicCopy, output};
+use crate::cli::{Desert, PublicCopy, fail_once, output};
 use crate::netns::Namespace;
 use crate::record::Directory;
 use crate::tracer::{self, Tracer};
-use crate::{limits, metrics, say, sys};
+use crate::{limits, metrics, say, sys, verdict};
 
 const CAP_SYS_ADMIN: u64 = 21;
 
@@ -308,6 +308,31 @@ pub(crate) fn beside(path: &Path) -> Result<()> {
         let seen = records.iter().find(|record| is_private(record, netns));
         ensure!(seen.is_none(), "the recorder shows {seen:?}");
     }
+    Ok(())
+}
+
+/// Whoever takes the name of the process that verifies hides nobody else.
+pub(crate) fn imposter(path: &Path) -> Result<()> {
+    let desert = Desert::new()?;
+    let tracer = Tracer::started(path, &["--no-verify"])?;
+    let (imposter, honest) = (desert.role("tracer-verify")?, desert.role("honest")?);
+    fail_once(&honest)?;
+    fail_once(&imposter)?;
+    fail_once(&honest)?;
+    let netns = desert.space.inum;
+    ensure!(
+        tracer.await_events(netns, |events| events.len() >= 2),
+        "the others are hidden, too"
+    );
+    let records = tracer.stop()?;
+    let totals = tracer::final_totals(&records)?;
+    let by = totals["by"].as_array().into_iter().flatten();
+    let by: Vec<_> = by
+        .filter(|row| row["netns"] == netns)
+        .map(|row| (row["process"]["comm"].as_str(), row["counted"].as_u64()))
+        .collect();
+    ensure!(by == [(Some("honest"), Some(2))], "{totals}");
+    verdict::add_up(&tracer)?;
     Ok(())
 }
 

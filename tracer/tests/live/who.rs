@@ -414,6 +414,36 @@ pub(crate) fn drops(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What a process did under another name is not what it does under this one.
+pub(crate) fn renamed(path: &Path) -> Result<()> {
+    for (filter, counted) in [("old-name", 3), ("new-name", 2)] {
+        let desert = Desert::new()?;
+        let role = desert.role("old-name")?;
+        let tracer = Tracer::started(path, &["--comm", filter])?;
+        for _ in 0..3 {
+            fail_once(&role)?;
+        }
+        role.ok("rename new-name")?;
+        for _ in 0..2 {
+            fail_once(&role)?;
+        }
+        let is_told = |events: &[Value]| events.len() >= counted;
+        let has_all = tracer.await_events(desert.space.inum, is_told);
+        let records = tracer.stop()?;
+        let events = tracer.events_in(desert.space.inum);
+        ensure!(has_all && events.len() == counted, "{filter}: {events:?}");
+        let totals = tracer::final_totals(&records)?;
+        let by = totals["by"].as_array().into_iter().flatten();
+        let by: u64 = by.filter_map(|row| row["counted"].as_u64()).sum();
+        ensure!(
+            totals["counted"] == counted && by == counted as u64,
+            "{filter}: {totals}"
+        );
+        verdict::add_up(&tracer).with_context(|| filter.to_owned())?;
+    }
+    Ok(())
+}
+
 /// With --netns neither totals nor rows beside the kernel's counters are of others.
 pub(crate) fn namespace(path: &Path) -> Result<()> {
     const ADDR: &str = "127.0.0.1:7777";

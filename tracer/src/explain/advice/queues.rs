@@ -98,10 +98,29 @@ fn backlog(asked: i32) -> (u32, String) {
     (asked.cast_unsigned(), words)
 }
 
+/// In whom `accept()` fails: of several holders nothing tells which one it is.
+fn failing(finding: &QueueFinding) -> String {
+    const NAMED: usize = 3;
+    // systemd holds the sockets that it passes on, and accepts from none of these.
+    let holders: Vec<_> = finding.holders.iter().filter(|it| it.pid != 1).collect();
+    if holders.len() < 2 {
+        return server(finding);
+    }
+    let named: Vec<_> = holders.iter().take(NAMED).map(|it| process(it)).collect();
+    let more = match holders.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "whichever process fails of those that hold the listener ({}{more})",
+        named.join(", ")
+    )
+}
+
 /// `accept()` itself fails: nothing else matters before that.
 fn accept_fails(finding: &QueueFinding) -> Option<Piece> {
     let errno = finding.accept_errno.filter(|_| is_accept_queue(finding))?;
-    let server = server(finding);
+    let server = failing(finding);
     let times = count(finding.accept_failures, "time");
     let name = accept_errno_name(errno);
     let what = match i32::from(errno) {

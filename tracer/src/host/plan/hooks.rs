@@ -288,7 +288,7 @@ impl Planner<'_> {
 }
 
 const NO_SYSCALL: &str = "calls by io_uring and by 32-bit programs are not seen";
-const NO_SYSCALL_CONNECT: &str = "calls by io_uring and by 32-bit programs are not seen, and an IPv6 connect refused by policy looks like one without a source address";
+const NO_SYSCALL_CONNECT: &str = "calls by io_uring and by 32-bit programs are not seen, nor is sendto() with MSG_FASTOPEN; an IPv6 connect refused by policy looks like one without a source address";
 const MISSED_RETURNS: &str =
     "while ten or more connect() calls wait for their peers, others are missed";
 const PREDICTED_SYN: &str = "predicted just before the kernel decides (near-exact); allocation, routing and security drops are not seen";

@@ -135,6 +135,14 @@ impl Purpose {
         }
     }
 
+    /// Whether its hooks count failures; the others tell about the processes behind them.
+    pub(crate) fn is_failure(self) -> bool {
+        !matches!(
+            self,
+            Self::Listener | Self::Acceptor | Self::AcceptFailure | Self::Closer
+        )
+    }
+
     /// What is lost when nothing serves it.
     pub(crate) fn loss(self) -> &'static str {
         match self {

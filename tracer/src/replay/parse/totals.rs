@@ -29,6 +29,7 @@ pub(super) fn totals(record: &Value) -> Option<Totals> {
             filtered: get::<Option<_>>(record, "filtered")?.unwrap_or_default(),
             unplaced: get(record, "unplaced")?,
             unjudged: get(record, "unjudged")?,
+            waiting: 0,
         },
         filtered_in_kernel: get::<Option<_>>(record, "filtered_in_kernel")?.unwrap_or_default(),
         malformed: get(record, "malformed")?,

@@ -7,34 +7,27 @@ use super::{
     cells::{Side, cell, fit, paragraph},
     faint,
 };
-use crate::view::{rows, state::State};
+use crate::{
+    host::plan::Purpose,
+    view::{rows, state::State},
+};
 
 /// Instead of an empty table.
 pub(super) fn nothing(state: &State, width: usize) -> Vec<Line<'static>> {
     let table = state.data().table(state.group);
     let is_filtered = !state.filter.is_empty() && !table.rows.is_empty();
-    let (head, text): (&str, &[&str]) = if is_filtered {
-        ("No row matches the filter.", &["Esc shows all again."])
+    let own = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
+    let (head, text): (&str, Vec<String>) = if is_filtered {
+        ("No row matches the filter.", own(&["Esc shows all again."]))
     } else if table.apart > 0 {
         (
             "No failure of this sort so far.",
-            &["The others are in the table by process (p)."],
+            own(&["The others are in the table by process (p)."]),
         )
     } else if state.scene.is_replay {
-        ("These records hold no failure.", &[])
+        ("These records hold no failure.", Vec::new())
     } else {
-        (
-            "No failure so far.",
-            &[
-                "Watched, in every network namespace of this machine:",
-                "  connect(), bind() and listen() that find no port or no address",
-                "  connections that a listener's full queue drops",
-                "",
-                "The first one will be here at once, with its cause and who is behind it.",
-                "How near is it?  tracer ports  shows who has the ports now,",
-                "tracer listeners  how full every queue is.",
-            ],
-        )
+        ("No failure so far.", watched(state))
     };
     let widest = text.iter().map(|line| line.chars().count()).max();
     let margin = width.saturating_sub(widest.unwrap_or(0).max(head.len())) / 2;
@@ -44,6 +37,61 @@ pub(super) fn nothing(state: &State, width: usize) -> Vec<Line<'static>> {
     lines.push(Line::default());
     lines.extend(text.iter().map(|line| Line::raw(format!("{margin}{line}"))));
     lines
+}
+
+/// What would be seen, by the hooks that there are.
+fn watched(state: &State) -> Vec<String> {
+    let hooks = state.data().run.as_ref().map_or(&[][..], |run| &run.hooks);
+    let has = |purpose: Purpose| {
+        let is_missing = |[name, tier, ..]: &[String; 4]| name == purpose.name() && tier == "none";
+        !hooks.iter().any(is_missing)
+    };
+    let mut seen = Vec::new();
+    let calls = [
+        (Purpose::Connect, "connect()"),
+        (Purpose::Bind, "bind()"),
+        (Purpose::Listen, "listen()"),
+    ];
+    let calls: Vec<&str> = calls
+        .into_iter()
+        .filter_map(|(purpose, name)| has(purpose).then_some(name))
+        .collect();
+    match calls.as_slice() {
+        [] => {}
+        [one] => seen.push(format!("  {one} that finds no port or no address")),
+        [first @ .., last] => seen.push(format!(
+            "  {} and {last} that find no port or no address",
+            first.join(", ")
+        )),
+    }
+    if has(Purpose::SynDrop) || has(Purpose::AckDrop) {
+        seen.push("  connections that a listener's full queue drops".to_owned());
+    }
+    let place = match &state.scene.only {
+        Some(_) => "Watched, of what the filter wants:",
+        None => "Watched, in every network namespace of this machine:",
+    };
+    let mut text = Vec::new();
+    if !seen.is_empty() {
+        text.push(place.to_owned());
+        text.append(&mut seen);
+        text.push(String::new());
+    }
+    let blind = Purpose::ALL
+        .into_iter()
+        .filter(|it| it.is_failure() && !has(*it));
+    let blind: Vec<&str> = blind.map(Purpose::name).collect();
+    if blind.is_empty() {
+        let soon = "The first one will be here at once, with its cause and who is behind it.";
+        text.push(soon.to_owned());
+    } else {
+        text.push("NOT watched, because there is no hook for it (m says why):".to_owned());
+        let lines = blind.chunks(5).map(|some| format!("  {}", some.join(", ")));
+        text.extend(lines);
+    }
+    text.push("How near is it?  tracer ports  shows who has the ports now,".to_owned());
+    text.push("tracer listeners  how full every queue is.".to_owned());
+    text
 }
 
 /// What would have gone to standard error, and what cannot be seen here.

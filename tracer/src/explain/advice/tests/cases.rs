@@ -497,6 +497,17 @@ fn accept_queue_cases() -> Vec<Case> {
             of(&|it| accept_fails(it, libc::EMFILE)),
             "limit of open files of api[2058]",
         ),
+        // Nothing tells which of several it is.
+        yes(
+            "accept-fails",
+            of(&|it| {
+                accept_fails(it, libc::EMFILE);
+                let mut other = it.process.clone().expect("a server");
+                other.pid = 2059;
+                it.holders = vec![it.process.clone().expect("a server"), other];
+            }),
+            "whichever process fails of those that hold the listener (api[2058], api[2059])",
+        ),
         yes(
             "accept-fails",
             of(&|it| accept_fails(it, libc::ENFILE)),
