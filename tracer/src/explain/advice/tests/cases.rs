@@ -502,9 +502,10 @@ fn accept_queue_cases() -> Vec<Case> {
             "accept-fails",
             of(&|it| {
                 accept_fails(it, libc::EMFILE);
-                let mut other = it.process.clone().expect("a server");
-                other.pid = 2059;
-                it.holders = vec![it.process.clone().expect("a server"), other];
+                let one = it.process.clone();
+                let mut other = one.clone();
+                other.iter_mut().for_each(|it| it.pid = 2059);
+                it.holders = one.into_iter().chain(other).collect();
             }),
             "whichever process fails of those that hold the listener (api[2058], api[2059])",
         ),
