@@ -23,6 +23,13 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// So many bytes of lines may wait.
 const ROOM: usize = 4 * 1024 * 1024;
 
+/// Who traces waits so long for room, if the writer had just no processor; records stay in
+/// the ring meanwhile.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// And not again before this: a slow disk does not stop who traces.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// The lines of one frame to be.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -54,6 +61,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     room: usize,
+    patience: Duration,
 }
 
 #[derive(Default)]
@@ -64,6 +72,8 @@ struct State {
     gap: Option<Gap>,
     /// What is wrong right now.
     trouble: Option<String>,
+    /// When room was waited for.
+    waited: Option<Instant>,
     /// Memory for the next chunk: that of one that is written.
     spare: Vec<u8>,
     /// All gaps together.
@@ -77,14 +87,15 @@ struct State {
 
 impl Queue {
     pub(super) fn new() -> Self {
-        Self::with_room(ROOM)
+        Self::with_room(ROOM, PATIENCE)
     }
 
-    fn with_room(room: usize) -> Self {
+    fn with_room(room: usize, patience: Duration) -> Self {
         Self {
             state: Mutex::default(),
             changed: Condvar::new(),
             room,
+            patience,
         }
     }
 
@@ -97,7 +108,7 @@ impl Queue {
     /// # Errors
     /// A broken pipe: nobody reads on.
     pub(super) fn push(&self, line: &[u8]) -> io::Result<Pushed> {
-        let mut state = self.lock();
+        let mut state = self.with_room_for(line.len());
         if state.is_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -110,6 +121,24 @@ impl Queue {
             return Ok(Pushed::Queued);
         }
         Ok(state.refuse())
+    }
+
+    /// Waits a moment for room, if the disk is not to blame for there being none.
+    fn with_room_for(&self, bytes: usize) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        let is_patient = state.gap.is_none()
+            && state.trouble.is_none()
+            && state.waited.is_none_or(|then| then.elapsed() >= PAUSE);
+        let begun = Instant::now();
+        while is_patient
+            && state.bytes + bytes > self.room
+            && !state.is_closed
+            && begun.elapsed() < self.patience
+        {
+            state.waited = Some(Instant::now());
+            state = self.wait(state, self.patience.saturating_sub(begun.elapsed()));
+        }
+        state
     }
 
     /// # Errors
@@ -172,6 +201,7 @@ impl Queue {
         }
         let chunk = state.chunks.pop_front()?;
         state.bytes = state.bytes.saturating_sub(chunk.lines.len());
+        self.changed.notify_all();
         // There is room again, and what came before the gap is in the queue.
         if let Some(gap) = state.gap.take() {
             self.record(&mut state, &gap);
@@ -304,7 +334,7 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_is_counted_where_it_is_missing() -> io::Result<()> {
-        let queue = Queue::with_room(6);
+        let queue = Queue::with_room(6, Duration::ZERO);
         assert_eq!(queue.push(b"aa\n")?, Pushed::Queued);
         assert_eq!(queue.push(b"bb\n")?, Pushed::Queued);
         assert_eq!(queue.push(b"cc\n")?, Pushed::FirstRefused);
@@ -321,6 +351,22 @@ mod tests {
         assert!(queue.take().is_none());
         assert_eq!(queue.left_out(), 3);
         Ok(())
+    }
+
+    #[test]
+    fn a_writer_that_is_late_for_a_moment_costs_no_record() -> io::Result<()> {
+        let queue = Queue::with_room(6, Duration::from_secs(60));
+        queue.push(b"aaaaa\n")?;
+        std::thread::scope(|scope| {
+            // Its end makes the writer take what there is at once.
+            let writer = scope.spawn(|| {
+                queue.finish(Duration::ZERO);
+                lines(queue.take())
+            });
+            assert_eq!(queue.push(b"b\n")?, Pushed::Queued);
+            assert_eq!(writer.join().unwrap_or_default(), ["aaaaa"]);
+            Ok(())
+        })
     }
 
     #[test]
