@@ -25,10 +25,10 @@ const ROOM: usize = 4 * 1024 * 1024;
 
 /// Who traces waits so long for room, if the writer had just no processor; records stay in
 /// the ring meanwhile.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// And not again before this: a slow disk does not stop who traces.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The lines of one frame to be.
 #[derive(Debug)]
