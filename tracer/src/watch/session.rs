@@ -21,7 +21,7 @@ use crate::{
     model::{Failure, Netns},
     output::{Asked, Output, say},
     probe::Probe,
-    reconcile::reconcile,
+    reconcile::{Row, reconcile},
     record::{End, Record, Totals},
     source::{
         counters::{Counters, Health, Key, Party, Tallies},
@@ -35,6 +35,9 @@ use crate::{
 /// A process may change its name as often as it likes, and each time costs a look at all
 /// counters.
 const CHANGES: Duration = Duration::from_millis(100);
+
+/// So long a comparison with the kernel's counters is good for findings.
+const COMPARED: Duration = Duration::from_millis(500);
 
 pub(super) struct Session {
     live: Live,
@@ -55,6 +58,8 @@ pub(super) struct Session {
     hidden: u64,
     /// Not described one by one, and not asked for.
     hidden_sums: u64,
+    /// tracer's counts beside the kernel's, for findings: when, and what came in between.
+    compared: Option<(Instant, Vec<Row>, u64)>,
     /// When a process had another name than before, and sums were shown for that.
     told_change: Instant,
     malformed: u64,
@@ -142,6 +147,7 @@ impl Session {
             shown: 0,
             hidden: 0,
             hidden_sums: 0,
+            compared: None,
             told_change: Instant::now(),
             malformed: 0,
             lost_shown: 0,
@@ -249,18 +255,26 @@ impl Session {
     /// All drops in a namespace as tracer and as the kernel counted them, if these differ by
     /// more than came in between.
     fn disagreement(&mut self, netns: Netns) -> Result<Option<(u64, u64)>> {
-        let reading = Reading::take(self.ledger.counters(), &mut self.namespaces)?;
-        let counts = reading.since(&self.baseline);
-        let rows = reconcile(&counts, 0, false, &self.namespaces.deltas());
-        let row = rows.into_iter().find(|row| row.netns == netns);
+        // There may be thousands of findings at once, and to compare takes milliseconds.
+        let is_fresh = |(then, ..): &(Instant, _, _)| then.elapsed() < COMPARED;
+        if !self.compared.as_ref().is_some_and(is_fresh) {
+            let reading = Reading::take(self.ledger.counters(), &mut self.namespaces)?;
+            let counts = reading.since(&self.baseline);
+            let rows = reconcile(&counts, 0, false, &self.namespaces.deltas());
+            let meanwhile = self.baseline.meanwhile + reading.meanwhile;
+            self.compared = Some((Instant::now(), rows, meanwhile));
+        }
+        let Some((_, rows, meanwhile)) = &self.compared else {
+            return Ok(None);
+        };
+        let row = rows.iter().find(|row| row.netns == netns);
         let Some(row) = row.filter(|row| row.unavailable.is_none()) else {
             return Ok(None);
         };
-        let meanwhile = self.baseline.meanwhile + reading.meanwhile;
         let differs = row
             .listen_drops
             .difference()
-            .is_some_and(|difference| difference.unsigned_abs() > u128::from(meanwhile));
+            .is_some_and(|difference| difference.unsigned_abs() > u128::from(*meanwhile));
         let both = row
             .listen_drops
             .kernel
