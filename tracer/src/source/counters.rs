@@ -518,7 +518,7 @@ impl Counters {
 }
 
 /// Processes and listeners that are gone and still have counters of their own.
-const GONE: usize = 4096;
+pub(crate) const GONE: usize = 4096;
 
 fn remove(table: &mut Table, key: &[u8; size_of::<CountKey>()]) -> Result<(), MapError> {
     table.remove(key)

@@ -20,12 +20,13 @@ use crate::{
     decode::Decoded,
     model::{Failure, Netns},
     record::{By, Listener},
-    source::counters::{About, Counters, Key, Party, Tallies},
+    source::counters::{About, Counters, GONE, Key, Party, Tallies},
 };
 
 /// Processes and listeners of which the first failure is remembered, so that what is
-/// counted later can be told with it.
-const KNOWN: usize = 12_288;
+/// counted later can be told with it. As many as have counters, those included that have
+/// ended.
+const KNOWN: usize = COUNT_KEYS as usize + GONE;
 
 /// So many processes and listeners that were never described are looked up for totals.
 const NAMED: usize = 1024;
@@ -38,7 +39,8 @@ pub(super) struct Known {
     pub(super) failure: Failure,
     /// It is of the command's process tree, if only that is wanted.
     pub(super) is_ours: bool,
-    /// It has had another name or user: what it is now says nothing about what it did before.
+    /// It has had another name or user: a filter that knows what it is now cannot tell what
+    /// it did before.
     has_changed: bool,
     passed: Passed,
 }
@@ -222,11 +224,14 @@ impl Ledger {
         undescribed.saturating_sub(self.summed.get(key).copied().unwrap_or(0))
     }
 
-    /// Who failed how often, most often first; those that `is_wanted`.
+    /// Who failed how often, most often first; those that `is_wanted`. `by_identity`: names
+    /// or users decide that, so that of a process that changed its own only what passed then
+    /// counts.
     pub(super) fn by(
         &self,
         tallies: &Tallies,
         attributor: &mut Attributor,
+        by_identity: bool,
         is_wanted: impl Fn(&Key, Option<&Failure>, bool) -> bool,
     ) -> Vec<By> {
         let mut by_weight: Vec<_> = tallies.by.iter().collect();
@@ -235,7 +240,7 @@ impl Ledger {
         for (place, (key, tally)) in by_weight.into_iter().enumerate() {
             let known = self.known.get(key);
             let is_ours = known.is_some_and(|known| known.is_ours);
-            let changed = known.filter(|known| known.has_changed);
+            let changed = known.filter(|known| by_identity && known.has_changed);
             let passed = changed.map(|known| known.passed);
             // To ask /proc about everybody takes long, and records name no more than these.
             let unseen = match known {
@@ -247,7 +252,6 @@ impl Ledger {
             let described = tally.counted.saturating_sub(tally.undescribed);
             let described = described.saturating_sub(tally.filtered);
             let (counted, described) = match passed {
-                // Of what it did under another name, what passed then.
                 Some(passed) if passed.all() > 0 || is_wanted => {
                     let waiting = self.waiting_of(key, tally.undescribed);
                     let rest = if is_wanted { waiting } else { 0 };

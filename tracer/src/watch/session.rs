@@ -302,17 +302,16 @@ impl Session {
         if self.verification.takes(&event) {
             return Ok(());
         }
-        let netns = Netns {
-            inum: event.raw.netns,
-            cookie: event.raw.netns_cookie,
-        };
         if verify::is_of_another_tracer(&event) {
             if !self.ledger.hide(&event) {
                 self.hidden += 1;
             }
             return Ok(());
         }
-        self.namespaces.notice(netns);
+        self.namespaces.notice(Netns {
+            inum: event.raw.netns,
+            cookie: event.raw.netns_cookie,
+        });
         let mut failure = self.attributor.attribute(&event);
         failure.netns_name = self.namespaces.name(failure.life());
         let tree = self.tree.as_mut();
@@ -394,8 +393,8 @@ impl Session {
         Ok(self.output.flush()?)
     }
 
-    /// Failures that are in no event, and will be in none. One that is being counted right now looks lost
-    /// until it is described, so the least of a few readings counts.
+    /// Failures that are in no event, and will be in none. One that is being counted right
+    /// now looks lost until it is described, so the least of a few readings counts.
     fn lost(&self) -> Result<u64> {
         if self.ledger.counters().undescribed()? == 0 {
             return Ok(0);
@@ -403,8 +402,7 @@ impl Session {
         let mut least = u64::MAX;
         for _ in 0..3 {
             let tallies = self.ledger.counters().tallies()?;
-            let health = self.health(&tallies)?;
-            least = least.min(health.lost().saturating_sub(self.ledger.waiting(&tallies)));
+            least = least.min(self.health(&tallies)?.lost());
         }
         Ok(least)
     }
@@ -420,7 +418,7 @@ impl Session {
             unattributed: tallies.unattributed(),
             unplaced: tallies.unplaced.counted,
             unjudged: self.ledger.counters().unjudged()?,
-            waiting: 0,
+            waiting: self.ledger.waiting(tallies),
         };
         Ok(health.without(self.hidden))
     }
@@ -443,8 +441,9 @@ impl Session {
     fn count(&mut self, is_final: bool) -> Result<Totals> {
         let reading = Reading::take(self.ledger.counters(), &mut self.namespaces)?;
         let mut health = self.health(&reading.tallies)?;
-        if !is_final {
-            health.waiting = self.ledger.waiting(&reading.tallies);
+        if is_final {
+            // No event will come for them any more.
+            health.waiting = 0;
         }
         let is_filtered = !self.filter.is_off() || self.tree.is_some();
         let (filter, namespaces) = (&self.filter, &self.namespaces);
@@ -456,7 +455,9 @@ impl Session {
                     filter.wants_part(&part(key, name.as_deref(), known))
                 })
         };
-        let by = (self.ledger).by(&reading.tallies, &mut self.attributor, is_wanted);
+        let by_identity = self.filter.is_about_processes();
+        let attributor = &mut self.attributor;
+        let by = (self.ledger).by(&reading.tallies, attributor, by_identity, is_wanted);
         let drops = [Purpose::SynDrop, Purpose::AckDrop, Purpose::OverflowReset];
         let is_blind = !drops.iter().all(|purpose| self.probe.serves(*purpose));
         let mut totals = Totals {
@@ -484,7 +485,7 @@ impl Session {
             let tree = self.tree.as_ref();
             let is_place = |netns| tree.is_none_or(|tree| tree.is_in(netns));
             self.filter.narrow(&mut totals, is_place);
-            keep_parties(&mut totals, self.filter.is_about_processes());
+            keep_parties(&mut totals, by_identity);
         }
         Ok(totals)
     }
