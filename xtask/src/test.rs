@@ -52,7 +52,7 @@ pub(crate) fn all(place: &Place, with_vm: bool) -> Result<bool> {
     total.add(fuzz::fuzz(place, &fuzz::Choice::all(fuzz::BRIEF))?);
     total.add(readme_commands(place)?);
     if with_vm {
-        // Machines mostly wait, and so does this one.
+        // Beside the machines, which leave the processors idle half of the time.
         vm::need_emulator()?;
         let (dist, machines) = thread::scope(|scope| {
             let dist = scope.spawn(|| part("dist", || dist::check::run(place, &kernels.usable)));

@@ -1,5 +1,5 @@
 //! What waits to be written? Bounded, so that neither a slow disk nor a full one
-//! ever stops who traces: what finds no room is counted, and the count is
+//! stops who traces: what finds no room within a moment is counted, and the count is
 //! written instead as soon as there is room again.
 
 use std::{
@@ -23,11 +23,11 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// So many bytes of lines may wait.
 const ROOM: usize = 4 * 1024 * 1024;
 
-/// Who traces waits so long for room, if the writer had just no processor; records stay in
-/// the ring meanwhile.
+/// Who traces waits at most this long for room: on a busy machine the writer may have had no
+/// processor. Failures stay in the kernel's ring meanwhile.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// And not again before this: a slow disk does not stop who traces.
+/// And not again before this has passed, for the disk may be what is slow.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The lines of one frame to be.
@@ -358,8 +358,12 @@ mod tests {
         let queue = Queue::with_room(6, Duration::from_secs(60));
         queue.push(b"aaaaa\n")?;
         std::thread::scope(|scope| {
-            // Its end makes the writer take what there is at once.
             let writer = scope.spawn(|| {
+                let end = Instant::now() + Duration::from_secs(10);
+                while queue.lock().waited.is_none() && Instant::now() < end {
+                    std::thread::yield_now();
+                }
+                // The end makes the writer take what there is at once.
                 queue.finish(Duration::ZERO);
                 lines(queue.take())
             });

@@ -1,4 +1,4 @@
-//! Keeps records in a capture without ever making who traces wait.
+//! Keeps records in a capture, and makes who traces wait for a moment at most.
 
 use std::{
     ffi::OsStr,

@@ -155,6 +155,7 @@ mod tests {
     use crate::{
         model::Process,
         reconcile::{Pair, Row},
+        record::By,
         source::counters::{Counts, Health},
     };
 
@@ -309,6 +310,29 @@ mod tests {
         let odd = serde_json::json!({ "netns": 5, "kind": "of_a_later_version" });
         let wants = |filter| typed(filter).map(|filter| filter.wants_counted(&odd));
         assert_eq!((wants(""), wants("--netns 5")), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn places_are_those_of_who_is_left() {
+        let left = |is_about_processes| {
+            let mut totals = totals();
+            totals.by = vec![By {
+                netns: Life::of_inode(5),
+                kind: Kind::SynDropped,
+                cause: Cause::AcceptQueueFull,
+                process: None,
+                listener: None,
+                counted: 8,
+                described: 8,
+            }];
+            keep_parties(&mut totals, is_about_processes);
+            totals
+                .rows
+                .iter()
+                .map(|row| row.netns.inum)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((left(true), left(false)), (vec![5], vec![5, 6]));
     }
 
     #[test]

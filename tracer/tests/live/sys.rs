@@ -435,24 +435,3 @@ pub(crate) fn ioctl(fd: RawFd, request: libc::c_ulong, argument: &mut [u8]) -> i
     check(unsafe { libc::ioctl(fd, request as _, argument.as_mut_ptr()) })?;
     Ok(())
 }
-
-/// Whether this kernel tells the cookie of a network namespace (5.14 and later).
-pub(crate) fn has_netns_cookie() -> bool {
-    const SO_NETNS_COOKIE: c_int = 71;
-    let Ok(socket) = std::net::UdpSocket::bind("127.0.0.1:0") else {
-        return false;
-    };
-    let mut cookie = 0_u64;
-    let mut size: libc::socklen_t = 8;
-    // SAFETY: `cookie` and `size` are valid for writing, and `size` is that of `cookie`.
-    let answer = unsafe {
-        libc::getsockopt(
-            std::os::fd::AsRawFd::as_raw_fd(&socket),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut size,
-        )
-    };
-    answer == 0
-}

@@ -199,7 +199,8 @@ fn judge_drops(
         ("ListenDrops", drops, kernel.listen_drops),
         ("TCPReqQFullDrop", queue, kernel.request_queue_full),
     ] {
-        let allowed = if near { truth / 5 + 2 } else { 0 } + missed;
+        let spread = if near { truth / 5 + 2 } else { 0 };
+        let allowed = spread + missed;
         if mine.abs_diff(truth) > allowed {
             bail!(
                 "{name}: tracer counted {mine}, the kernel {truth}, and {missed} runs were \

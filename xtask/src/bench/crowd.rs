@@ -13,11 +13,19 @@ use serde_json::Value;
 
 const MILLIS: u32 = 6000;
 
-/// What happens, and the orders for it.
-const CROWDS: [(&str, &[&str], u32); 3] = [
-    ("connect() fails, 1 process spins", &["no-ports"], 1),
-    ("connect() fails, 2 processes spin", &["no-ports"], 2),
-    ("SYNs dropped, 2 threads send", &[], 2),
+/// What happens, and the orders for it: what comes before, and what is measured.
+const CROWDS: [(&str, Option<&str>, &str); 3] = [
+    (
+        "connect() fails, 1 process spins",
+        Some("no-ports"),
+        "spin 1",
+    ),
+    (
+        "connect() fails, 2 processes spin",
+        Some("no-ports"),
+        "spin 2",
+    ),
+    ("SYNs dropped, 2 threads send", None, "storm 2"),
 ];
 
 pub(super) fn measure(tools: &Tools) -> Result<String> {
@@ -32,9 +40,9 @@ pub(super) fn measure(tools: &Tools) -> Result<String> {
         "MB before",
         "MB after",
     ]);
-    for (name, before, loud) in CROWDS {
-        say::note(name);
-        one(tools, (name, before, loud), &mut counts, &mut costs)?;
+    for crowd in CROWDS {
+        say::note(crowd.0);
+        one(tools, crowd, &mut counts, &mut costs)?;
     }
     Ok(format!(
         "On {machine}.\n\nLoud ones, which fail as often as they can for {MILLIS} ms, and a quiet \
@@ -49,21 +57,19 @@ pub(super) fn measure(tools: &Tools) -> Result<String> {
 
 fn one(
     tools: &Tools,
-    (name, before, loud): (&str, &[&str], u32),
+    (name, before, order): (&str, Option<&str>, &str),
     counts: &mut Table<5>,
     costs: &mut Table<7>,
 ) -> Result<()> {
     let watched = Watched::tracer(&tools.tracer, &[])?;
     let mut load = Load::start(&tools.live)?;
-    for order in before {
+    if let Some(order) = before {
         load.ask(order)?;
     }
-    let is_drop = before.is_empty();
-    let verb = if is_drop { "storm" } else { "spin" };
     let pid = watched.pid();
     let spent = process::processor(pid)?;
     let memory = process::memory(pid)?.0;
-    let answer = load.ask(&format!("{verb} {loud} {MILLIS}"))?;
+    let answer = load.ask(&format!("{order} {MILLIS}"))?;
     let spent = process::processor(pid)? - spent;
     let after = process::memory(pid)?.0;
     let said = totals(&watched.stop()?)?;

@@ -86,8 +86,7 @@ fn watched(state: &State) -> Vec<String> {
         text.push(soon.to_owned());
     } else {
         text.push("NOT watched, because there is no hook for it (m says why):".to_owned());
-        let lines = blind.chunks(5).map(|some| format!("  {}", some.join(", ")));
-        text.extend(lines);
+        text.extend(blind.chunks(5).map(|some| format!("  {}", some.join("  "))));
     }
     text.push("How near is it?  tracer ports  shows who has the ports now,".to_owned());
     text.push("tracer listeners  how full every queue is.".to_owned());

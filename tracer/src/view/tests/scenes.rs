@@ -292,6 +292,23 @@ pub(super) fn nothing() -> State {
     state
 }
 
+/// The same, where most has no hook.
+pub(super) fn blind() -> State {
+    let mut startup = startup();
+    let is_bind = |served: &Served| served.purpose == Purpose::Bind;
+    startup.served.retain(is_bind);
+    let others = Purpose::ALL.into_iter().filter(|it| *it != Purpose::Bind);
+    startup.served.extend(others.map(|purpose| Served {
+        purpose,
+        by: None,
+        reason: None,
+    }));
+    let mut state = nothing();
+    state.record(Record::Startup(&startup));
+    state.tick(at(5000));
+    state
+}
+
 /// Ports run out.
 pub(super) fn exhausted() -> State {
     let mut state = nothing();

@@ -67,6 +67,7 @@ fn with(mut state: State, actions: &[Action]) -> State {
 #[test]
 fn nothing_yet() {
     compare("nothing", scenes::nothing());
+    compare("blind", scenes::blind());
 }
 
 #[test]
